@@ -68,8 +68,7 @@ __all__ = [
 _HEAD = msgspec.msgpack.Decoder(Head).decode
 _COUNTERS = msgspec.msgpack.Decoder(dict[str, int]).decode
 
-# --- twins
-# ----------------------------------------------------------------------------------------------------------
+# --- twins ----------------------------------------------------------------------------------------
 
 
 def of_memory(directory: MemoryDirectory, shards: MemoryShards, unseal: Unseal = as_stored) -> Digest:
@@ -103,8 +102,7 @@ def _shard_of_memory(shards: MemoryShards, shard: int, unseal: Unseal) -> Iterat
             yield queued_entry(lane, entry.seq, entry.body)
 
 
-# --- Redis
-# ----------------------------------------------------------------------------------------------------------
+# --- Redis ----------------------------------------------------------------------------------------
 
 
 class Reading:

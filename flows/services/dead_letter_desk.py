@@ -25,6 +25,7 @@ from flows.runtime.deployment import Deployment
 from flows.runtime.release import BUILD
 from flows.services.resending import Tally, resend
 from schemas.records.identity_graph import text_id
+from schemas.records.match_log import MatchKind
 from schemas.wire.events import DeadLetter, Fact
 from schemas.wire.triggers import Example
 from state.dead_letter_logs import DeadDelivery, DeadEvent, DeadExample, DeadFact
@@ -138,7 +139,7 @@ def _said(deployment: Deployment, kind: str, body: bytes) -> bytes:
     from flows.match import opened, pieces
 
     [(origin, rest)] = pieces(kind, body)
-    if kind == "d":
+    if kind == MatchKind.DECISIONS:
         decided = "one" if rest[-1:] == b"1" else "not one"
         return f"a steward's decision about {text_id(origin)} and {text_id(rest[:-1])}: {decided}".encode()
     said = opened(deployment.data_keys, origin, rest)

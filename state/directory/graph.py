@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from schemas.records.identity_graph import ID_BYTES, Identifier, Pair, Union, WindowCommit, WindowResult
 from schemas.records.shard_log import Lend
-from state.directory.handed_over import Changes
+from state.directory.handed_over import HandOvers
 from state.directory.policy import Policy
 from state.directory.records import Record
 
@@ -100,7 +100,7 @@ class Graph:
 class WindowWork:
     """One window at work: the graph, what the window says, and what comes of it."""
 
-    def __init__(self, graph: Graph, window: WindowCommit, result: WindowResult, changes: Changes) -> None:
+    def __init__(self, graph: Graph, window: WindowCommit, result: WindowResult, changes: HandOvers) -> None:
         self.graph = graph
         self.policy = graph.policy
         self.window = window

@@ -7,7 +7,7 @@ from state.directory.graph import Graph, WindowWork, carried
 from state.directory.graph_guards import Guards
 from state.directory.graph_orders import Orders
 from state.directory.graph_unions import Unions
-from state.directory.handed_over import Changes
+from state.directory.handed_over import HandOvers
 
 Landed = list[tuple[bytes, bytes]]  # of each fact: root, origin
 
@@ -17,7 +17,7 @@ class Suspended(Exception):
 
 
 def take_window(
-    graph: Graph, window: WindowCommit, result: WindowResult, changes: Changes, *, planned: bool = False
+    graph: Graph, window: WindowCommit, result: WindowResult, changes: HandOvers, *, planned: bool = False
 ) -> list[Landed]:
     """Change the graph as the window says; return where the facts of each group land.
 

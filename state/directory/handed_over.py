@@ -8,7 +8,7 @@ import msgspec
 from schemas.records.shard_log import Lend, Retire, Split
 
 
-class Changes(msgspec.Struct):
+class HandOvers(msgspec.Struct):
     """What one window makes customers hand over."""
 
     retired: list[Retire] = []

@@ -37,7 +37,7 @@ from schemas.wire.triggers import Absorb
 from state.directory.directory_protocol import READMITTED
 from state.directory.graph import Graph
 from state.directory.graph_window import Suspended, take_window
-from state.directory.handed_over import Changes
+from state.directory.handed_over import HandOvers
 from state.directory.layout import Layout
 from state.directory.matches import PARTITION, Customer, Said, Table
 from state.memory.memory_ledger import MemoryLedger
@@ -91,7 +91,7 @@ class MemoryDirectory(MemoryLedger):
         found = self._offsets.get(window.partition, -1)
         if found != window.before:
             raise Fenced(f"{window.partition}: expected position {window.before}, the directory has {found}")
-        graph, result, changes = self.graph.copy(), WindowResult(), Changes()
+        graph, result, changes = self.graph.copy(), WindowResult(), HandOvers()
         try:
             routes = take_window(graph, window, result, changes)
         except Suspended:
@@ -130,7 +130,7 @@ class MemoryDirectory(MemoryLedger):
             if len(self.logs[shard]) >= self._log_max:
                 raise LogFull(f"log of shard {shard} is full", retry_after_s=0.2)
 
-    def _append_all(self, facts: Mapping[int, list[bytes]], changes: Changes) -> None:
+    def _append_all(self, facts: Mapping[int, list[bytes]], changes: HandOvers) -> None:
         """Whoever is to be given something hears of it first: before the facts that may be part of it."""
         for retire in changes.retired:
             self._expect(retire)
@@ -158,7 +158,7 @@ class MemoryDirectory(MemoryLedger):
     def _ask_to_give(self, change: HandOver) -> None:
         self._append(self._shard_of(_giver(change)), _KINDS[type(change)], _encode(change))
 
-    def _tell_matching(self, landed: Sequence[_Landed], changes: Changes, time_ms: int) -> None:
+    def _tell_matching(self, landed: Sequence[_Landed], changes: HandOvers, time_ms: int) -> None:
         if not self.layout.policy.matches:
             return
         records = [
@@ -194,7 +194,7 @@ class MemoryDirectory(MemoryLedger):
 
     def plan(self, groups: Sequence[Group]) -> list[bytes]:
         window = WindowCommit(partition="", before=-1, after=-1, groups=list(groups), dead=[], rejected={})
-        routes = take_window(self.graph.copy(), window, WindowResult(), Changes(), planned=True)
+        routes = take_window(self.graph.copy(), window, WindowResult(), HandOvers(), planned=True)
         return [origin for landed in routes for _root, origin in landed]
 
     def offsets(self) -> dict[str, int]:
@@ -343,7 +343,7 @@ def _landed(window: WindowCommit, routes: Sequence[Sequence[tuple[bytes, bytes]]
     return landed
 
 
-def _concerned(changes: Changes) -> Iterator[bytes]:
+def _concerned(changes: HandOvers) -> Iterator[bytes]:
     """Yield the customers that give or take something."""
     for change in (*changes.retired, *changes.lent, *changes.then):
         yield _giver(change)

@@ -25,6 +25,7 @@ from schemas.records.customer_profile import (
 )
 from schemas.records.identity_graph import Group, Identifier, Order, Put, Routed, WindowCommit
 from schemas.records.journal import JournalKind, Journalled, WindowContent
+from schemas.records.outbox_lanes import Lane
 from schemas.records.shard_log import Announced, Expect, Lend, Retire, Split, Tick
 from schemas.wire.events import DeadLetter, Fact, Quarantined, RawEvent, Unlearnt
 from schemas.wire.triggers import Absorb, Decision, Example, Receipt, Trigger
@@ -185,7 +186,7 @@ SAMPLES: dict[str, Any] = {
             epoch=3,
             offset=120,
             clock_ms=NOW,
-            outbox={"t": 5, "i": 1, "q": 2},
+            outbox={Lane.TRIGGERS: 5, Lane.ABSORBS: 1, Lane.QUARANTINE: 2},
             rules=2,
             models={"learn:churn": 4},
             mark=b"8 bytes.",

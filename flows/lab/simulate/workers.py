@@ -181,7 +181,7 @@ def handing_over(site: Site) -> Life:
 
 def delivering(site: Site) -> Life:
     """Deliver at least once: a cursor passes what was taken. Deliveries finish in any order."""
-    cursors = site.shards.cursors("t", CRM)
+    cursors = site.shards.cursors(Lane.TRIGGERS, CRM)
     progress = {shard: Progress(seq) for shard, seq in cursors.items()}
     read = dict(cursors)
     waiting: list[OutboxEntry] = []

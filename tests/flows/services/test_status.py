@@ -51,7 +51,7 @@ def test_it_tells_how_far_each_reader_is_and_adds_up_the_shards() -> None:
         Head(epoch=1, offset=1, clock_ms=NOW_MS - 1_500, rules=1),
     ]
     counters = [{"applied": 7, "triggers:welcome": 2, "tag:vip": 1}, {"applied": 5, "tag:vip": 3}]
-    bodies = [[("t", 1, b""), ("t", 2, b""), ("x", 1, b"")], []]
+    bodies = [[(Lane.TRIGGERS, 1, b""), (Lane.TRIGGERS, 2, b""), (Lane.EXAMPLES, 1, b"")], []]
     shards.commit(
         [ShardCommit(n, before[n], heads[n], counters[n], {}, {}, {}, bodies[n]) for n in (0, 1)], NOW_MS
     )
@@ -172,7 +172,7 @@ def test_deliveries_stand_by_connector_and_duplicates_are_explained() -> None:
                 {},
                 {},
                 {},
-                [("t", n, b"") for n in range(1, 6)],
+                [(Lane.TRIGGERS, n, b"") for n in range(1, 6)],
             )
         ],
         NOW_MS,

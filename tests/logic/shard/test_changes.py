@@ -9,6 +9,7 @@ from flows.logic.shard.changes import Changes, Poisoned
 from flows.logic.shard.quarantine import savepoint
 from flows.logic.shard.state import ShardState
 from schemas.records.customer_profile import Head, Sensitive
+from schemas.records.outbox_lanes import Lane
 from tests.world import compiled
 
 ROOT = b"r" * 12
@@ -56,7 +57,7 @@ def test_the_way_back_takes_all_of_a_turn_back() -> None:
     for name, value in CHANGED.items():
         setattr(state.changes, name, value)
     state.customer(ROOT)
-    state.emit("t", {})
+    state.emit(Lane.TRIGGERS, {})
     take_back()
     assert state.changes == Changes()
     assert (state.counters, state.head, state.live) == ({}, Head(), {ROOT: None})
