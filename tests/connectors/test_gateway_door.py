@@ -239,6 +239,6 @@ def test_what_a_judgement_costs_has_a_bound() -> None:
 
 
 def _seconds(event: RawEvent) -> float:
-    began = time.perf_counter()
+    began = time.thread_time()  # what others do meanwhile is not its cost
     VALIDATOR.refusal(event)
-    return time.perf_counter() - began
+    return time.thread_time() - began
