@@ -159,7 +159,7 @@ def forwarding(directory: Directory, dead: Callable[[str, bytes, str], None]) ->
     def handle(entry: Entry) -> None:
         try:
             message = decode(entry.body)
-        except (ValueError, RecursionError) as error:  # a text that is no UTF-8 is no error of msgspec's own
+        except (ValueError, RecursionError) as error:  # text that is not UTF-8 raises an error of Python's
             dead(INTERNAL, entry.body, f"not an absorb: {error}")
             return
         try:

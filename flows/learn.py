@@ -342,7 +342,7 @@ _encode = msgspec.msgpack.Encoder().encode
 def _decode(body: bytes) -> Example | None:
     try:
         return _decoder.decode(body)
-    except (ValueError, RecursionError):  # a text that is no UTF-8 is no error of msgspec's own
+    except (ValueError, RecursionError):  # text that is not UTF-8 raises an error of Python's
         return None
 
 

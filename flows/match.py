@@ -42,7 +42,7 @@ log = structlog.get_logger()
 READ = 64  # entries
 BLOCK_MS = 200
 CHECKPOINT_EVERY = 2_000  # records
-# what this process remembers of customers is read anew, so that it does not outlive `matching.keep`
+# what this process remembers of customers is read again, so that it does not outlive `matching.keep`
 REREAD_S = 86_400
 STATE = b"state"
 _encode = msgspec.msgpack.Encoder().encode

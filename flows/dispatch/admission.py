@@ -80,7 +80,7 @@ class Admission:
             return _UNREAD
         try:
             trigger = _decode(body)
-        except (ValueError, RecursionError) as error:  # a text that is no UTF-8 is no error of msgspec's own
+        except (ValueError, RecursionError) as error:  # text that is not UTF-8 raises an error of Python's
             return Dead(f"not a trigger: {error}")
         return trigger if self._name in trigger.to else _NOT_ADDRESSED
 

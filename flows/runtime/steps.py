@@ -76,8 +76,8 @@ class _Source(DynamicSource[Item], StatelessSourcePartition[Item]):
     def next_awake(self) -> datetime:
         """Ask for more at once, since `read` waits by itself.
 
-        Bytewax's own pause after an empty batch is an instant of the wall clock: if that is set back by an
-        hour, so long is the pause.
+        Bytewax's own pause after an empty batch ends at an instant of the wall clock: if the clock is set
+        back by an hour, the pause lasts an hour.
         """
         return _LONG_AGO
 

@@ -66,7 +66,8 @@ class _State:
     started: float = 0.0
     quick_deaths: int = 0
     absences: int = 0  # of a server, in a row
-    # has once lived for longer than `quick_s`: what ends it at once now may pass, and is no reason to end all
+    # has once lived for longer than `quick_s`: what ends it at once now may pass, and is not a reason to end
+    # all
     proven: bool = False
     start_at: float = 0.0
     given_up: bool = False

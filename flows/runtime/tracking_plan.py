@@ -51,7 +51,7 @@ def _json_schema(schema: Any) -> PlanCheck:
         if error is None:
             return None
         where = ".".join(str(step) for step in error.instance_path) or "properties"
-        if error.kind.name == "required":  # names of missing properties are no data
+        if error.kind.name == "required":  # names of missing properties are not data
             return f"{where}: {error.kind.as_dict()['property']!r} is a required property"
         return f"{where}: breaks {error.kind.name!r} of its schema"
 
