@@ -100,7 +100,7 @@ def test_what_is_given_up_takes_nothing_else_down_and_is_tried_again(tmp_path: P
         f"if not pathlib.Path({str(mended)!r}).exists():\n    raise SystemExit(3)\ntime.sleep(60)"
     )
     told: list[list[str]] = []
-    patience = Patience(quick_s=0.5, backoff_s=0.01, backoff_s_max=0.02, rest_s=0.3, stop_s=1.0)
+    patience = Patience(quick_s=2.0, backoff_s=0.01, backoff_s_max=0.02, rest_s=0.3, stop_s=1.0)
     with (
         Supervisor(patience=patience, tell=lambda names: told.append(list(names))) as supervisor,
         capture_logs() as said,
@@ -131,8 +131,8 @@ def test_what_is_given_up_takes_nothing_else_down_and_is_tried_again(tmp_path: P
 def test_what_has_once_worked_is_given_up_as_loudly(tmp_path: Path) -> None:
     mark = tmp_path / "lived"
     code = f"import pathlib, time; mark = pathlib.Path({str(mark)!r}); "
-    code += "time.sleep(0 if mark.exists() else 0.6); mark.touch(); raise SystemExit(1)"
-    patience = Patience(quick_s=0.5, backoff_s=0.01, backoff_s_max=0.02, rest_s=0.02)
+    code += "time.sleep(0 if mark.exists() else 2.2); mark.touch(); raise SystemExit(1)"
+    patience = Patience(quick_s=2.0, backoff_s=0.01, backoff_s_max=0.02, rest_s=0.02)
     with Supervisor(patience=patience) as supervisor, capture_logs() as said:
         pids: list[int] = []
         supervisor.start(Child("match-0", 0, noting(pids, python(code)), vital=False))
@@ -159,7 +159,7 @@ def test_what_has_once_lived_long_enough_is_never_given_up(tmp_path: Path) -> No
     """A full disk ends Redis again and again: it comes back when there is room."""
     mark = tmp_path / "lived"
     code = f"import pathlib, time; mark = pathlib.Path({str(mark)!r}); "
-    code += "time.sleep(0 if mark.exists() else 0.6); mark.touch(); raise SystemExit(1)"
+    code += "time.sleep(0 if mark.exists() else 2.2); mark.touch(); raise SystemExit(1)"
     pids: list[int] = []
     with Supervisor(patience=Patience(quick_s=0.5, backoff_s=0.01, backoff_s_max=0.02)) as supervisor:
         supervisor.start(Child("redis", 0, noting(pids, python(code))))
