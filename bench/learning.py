@@ -7,6 +7,7 @@ the largest checkpoint.
 import random
 import sys
 from collections.abc import Callable
+from functools import partial
 from time import process_time
 
 from flows.logic.bandit.settings import POLICIES
@@ -27,20 +28,21 @@ _ON = "Order Completed"
 
 def models() -> dict[str, Callable[[], Trainer]]:
     found: dict[str, Callable[[], Trainer]] = {
-        name: lambda model=model: BinaryTrainer(
-            model.name, model.features, 0.05, unsupervised=model.unsupervised
-        )  # type: ignore[misc]
+        name: partial(BinaryTrainer, model.name, model.features, 0.05, unsupervised=model.unsupervised)
         for name, model in BINARY.items()
     }
     actions = tuple(Action(name=f"a{number}") for number in range(ACTIONS))
     for policy in POLICIES:
         rules = Rules(best_action=BestAction(policy=policy, reward=(Reward(event=_ON),)), action=actions)
-        found[policy] = lambda rules=rules: BestActionTrainer(rules)  # type: ignore[misc]
-    found[recommendation_index.NAME] = lambda: RecommendationTrainer(
-        Rules(recommendation=Recommendation(touch=(Touch(event=_ON),)))
-    )
-    found[cluster_assigner.NAME] = lambda: ClusterTrainer(Rules(clusters=Clusters(enabled=True)))
+        found[policy] = partial(BestActionTrainer, rules)
+    rules = Rules(recommendation=Recommendation(touch=(Touch(event=_ON),)), clusters=Clusters(enabled=True))
+    found[recommendation_index.NAME] = partial(RecommendationTrainer, rules)
+    found[cluster_assigner.NAME] = partial(ClusterTrainer, rules)
     return found
+
+
+def _item(luck: random.Random) -> str:
+    return f"item{int(luck.paretovariate(0.5)) % ITEMS}"
 
 
 def examples(trainer: Trainer, count: int) -> list[Example]:
@@ -49,12 +51,8 @@ def examples(trainer: Trainer, count: int) -> list[Example]:
     for at in range(count):
         x = [luck.gauss(0.0, 1.0) for _ in range(width)]
         number, label = luck.randrange(ACTIONS), float(luck.random() < (0.5 if x and x[0] > 0.0 else 0.1))
-        action = (
-            f"a{number}"
-            if trainer.name == best_action.NAME
-            else f"item{int(luck.paretovariate(0.5)) % ITEMS}"
-        )
-        recent = [f"item{int(luck.paretovariate(0.5)) % ITEMS}" for _ in range(10)]
+        action = f"a{number}" if trainer.name == best_action.NAME else _item(luck)
+        recent = [_item(luck) for _ in range(10)]
         customer = b"%d" % luck.randrange(CUSTOMERS)
         weight = 1.0 if trainer.name == recommendation_index.NAME else label
         example = Example(

@@ -66,7 +66,7 @@ def chance(luck: random.Random, items: int, _: int) -> Next:
     return lambda _customer, _recent: luck.choices(range(items), cum_weights=sums)[0]
 
 
-def touches(
+def interactions(
     made: Callable[[random.Random, int, int], Next], items: int, customers: int, count: int
 ) -> Iterator[Example]:
     luck = random.Random(1)
@@ -97,17 +97,17 @@ def main() -> None:
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 60_000
     for made in (leanings, circles, mates, chance):
         for items, customers in ((480, 2_000), (1_500, 10_000)):
-            taught = RecommendationTrainer(
+            trainer = RecommendationTrainer(
                 Rules(recommendation=Recommendation(touch=(Touch(event="Viewed"),)))
             )
             promoted = ""
-            for example in touches(made, items, customers, count):
-                before = taught.champion
-                taught.learn([example])
-                if taught.champion != before:
-                    promoted += f"  {taught.champion} after {taught.examples:,}"
+            for example in interactions(made, items, customers, count):
+                before = trainer.champion
+                trainer.learn([example])
+                if trainer.champion != before:
+                    promoted += f"  {trainer.champion} after {trainer.examples:,}"
             sides = "  ".join(
-                f"{name} {side['hit_rate']:.3f} {side['mrr']:.3f}" for name, side in taught.contest().items()
+                f"{name} {side['hit_rate']:.3f} {side['mrr']:.3f}" for name, side in trainer.contest().items()
             )
             print(
                 f"{made.__name__:9} {items:6,} items {customers:7,} customers"

@@ -21,13 +21,14 @@ import msgspec
 from bench.steps import configuration, fill
 from connectors.raw.log import START
 from flows.logic.bandit.snapshot import Decider
+from flows.logic.facets.vocabulary import compile_rules
 from flows.logic.models import best_action, cluster_assigner, recommendation_index
 from flows.logic.models.binary import BINARY
 from flows.logic.models.cluster_assigner import Assigner
 from flows.logic.models.linear import Scorer
 from flows.logic.models.recommendation_index import RecommendationIndex
 from flows.logic.models.trainers import binary_trainers, other_trainers
-from flows.logic.rules.ruleset import CompiledRules, still
+from flows.logic.rules.ruleset import still
 from flows.logic.shard.changes import Changes
 from flows.logic.shard.machine import ShardMachine
 from flows.logic.shard.state import Loaded, ShardState
@@ -76,15 +77,14 @@ def apply(
     config: Config, rules: Rules, models: Models, logs: Mapping[int, list[LogEntry]]
 ) -> tuple[list[float], list[ShardState], list[Example]]:
     """Seconds for each batch, the shards afterwards, and the examples that left."""
-    compiled = CompiledRules(rules, 1, config.shards.dedupe, config.shards.count)
+    compiled = compile_rules(rules, 1, config.shards.dedupe, config.shards.count)
     machine = ShardMachine(lambda _: compiled, lambda sender, _: models.get(sender.partition(":")[2]))
     states, examples, seconds = [], [], []
     for shard, log in logs.items():
         state = ShardState(shard, Head(rules=1, models={f"learn:{name}": 1 for name in models}), {})
         machine.open(state)
-        plain = [
-            entry for entry in log if entry.kind not in "cm"
-        ]  # these would bring the rules of the deployment
+        # c and m would bring the rules of the deployment
+        plain = [entry for entry in log if entry.kind not in "cm"]
         for at in range(0, len(plain), BATCH):
             began = time.perf_counter()
             machine.apply(state, plain[at : at + BATCH])
@@ -98,7 +98,7 @@ def apply(
 def taught(config: Config, rules: Rules, states: list[ShardState], examples: list[Example]) -> Models:
     """A snapshot of each model."""
     chance = random.Random(1)
-    compiled = CompiledRules(rules, 1, config.shards.dedupe, config.shards.count)
+    compiled = compile_rules(rules, 1, config.shards.dedupe, config.shards.count)
     customers = [live for state in states for live in state.live.values() if live is not None][:TAUGHT]
     shown = [still(compiled, live.profile, live.total, live.total.last_ms).features() for live in customers]
     found: Models = {}

@@ -9,7 +9,8 @@ _BACKLOG = 2_048
 
 
 def listen(address: str) -> socket.socket:
-    """The socket of `host:port`; port 0 takes any that is free. Raises `Fatal` when it cannot be had."""
+    """Return the socket of `host:port`; port 0 takes any that is free. Raises `Fatal` when it cannot be
+    had."""
     host, _, port = address.rpartition(":")
     host = host.strip("[]")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET

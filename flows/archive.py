@@ -63,10 +63,11 @@ class Archiver:
         follow_keys: Keys,
         put_aside: Callable[[int, str], None] = lambda _entry, _detail: None,
     ) -> None:
-        """`put_aside`: makes a note, for the operator, of an entry that is kept as it lay in the journal, and
-        why.
+        """Begin behind what is archived. Raises `Foreign` where the folder holds the archive of a deployment
+        that is not in this Redis.
 
-        Raises `Foreign` where the folder holds the archive of a deployment that is not in this Redis.
+        `put_aside` makes a note, for the operator, of an entry that is kept as it lay in the journal, and
+        why.
         """
         self._config = config.archive
         self._journal = journal
@@ -77,7 +78,8 @@ class Archiver:
         archived = journal.archived()
         if archived is None and archive.newest():
             raise Foreign(
-                f"{archive.folder} holds an archive up to entry {archive.last()}, and this Redis has never written one: if its data "
+                f"{archive.folder} holds an archive up to entry {archive.last()}, and this Redis has never "
+                "written one: if its data "
                 "was lost run `millrace restore`; for a new deployment name another archive.folder"
             )
         self._after = journal.start(archived or 0)
@@ -89,7 +91,7 @@ class Archiver:
         self._tick_ms = 0
 
     def round(self, block_ms: int = BLOCK_MS) -> int:
-        """How many entries became safe. Raises `OSError`."""
+        """Archive what is new; return how many entries became safe. Raises `OSError`."""
         entries = self._journal.read(self._after, ROUND_ENTRIES, block_ms)
         self._follow_keys()
         for entry in entries:
@@ -115,8 +117,8 @@ class Archiver:
         return len(entries)
 
     def _keep(self, entry: Journalled) -> None:
-        """Write it, whatever it takes: what our logic raises on is kept as it lay in the journal, for an
-        archive leaves nothing out."""
+        """Write an entry, whatever it takes: what our logic raises on is kept as it lay in the journal, for
+        an archive leaves nothing out."""
         try:
             opened = self._opened(entry)
             ready = self._archive.packed(opened)
@@ -132,12 +134,13 @@ class Archiver:
         self._writer.write(opened, time.monotonic(), ready)
 
     def begin_again(self) -> None:
-        """After an `OSError`, from what is safe. Raises `OSError`."""
+        """Go on from what is safe, after an `OSError`. Raises `OSError`."""
         self._writer.abandon()
         self._after = self._journal.archived() or 0
         self._writer = self._new_writer()
 
     def close(self) -> None:
+        """End the file that is being written. Raises `OSError`."""
         self._writer.close()
 
     def _new_writer(self) -> ArchiveWriter:

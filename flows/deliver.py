@@ -1,7 +1,7 @@
 """The flow `deliver`: outbox -> dispatchers -> receivers, and the internal lane -> directory.
 
-    read      each dispatcher from its own cursors, so that none waits for another; blocks while there is nothing
-              for anybody
+    read      each dispatcher from its own cursors, so that none waits for another; blocks while there is
+              nothing for anybody
     address   decode; which entries are for this connector
     hand out  to the dispatcher, whose calls run beside this dataflow (`flows.dispatch.dispatcher`,
               `flows.dispatch.loop`)
@@ -49,16 +49,25 @@ INTERNAL = "internal"  # the consumer of the internal lane, and the connector th
 class Outbox(Protocol):
     """What this flow needs of the shards' outboxes."""
 
-    def cursors(self, lane: str, consumer: str) -> dict[int, int]: ...
-    def read(self, lane: str, after: Mapping[int, int], count: int, block_ms: int) -> Sequence[Entry]: ...
-    def advance(self, lane: str, consumer: str, upto: Mapping[int, int]) -> None: ...
-    def trim(self, lane: str, consumers: Sequence[str]) -> None: ...
+    def cursors(self, lane: str, consumer: str) -> dict[int, int]:
+        """Return how far a consumer has come in each shard."""
+
+    def read(self, lane: str, after: Mapping[int, int], count: int, block_ms: int) -> Sequence[Entry]:
+        """Return entries behind these positions; wait up to `block_ms` for the first."""
+
+    def advance(self, lane: str, consumer: str, upto: Mapping[int, int]) -> None:
+        """Move a consumer's cursors."""
+
+    def trim(self, lane: str, consumers: Sequence[str]) -> None:
+        """Drop what all of these consumers have passed."""
 
 
 class Directory(Protocol):
     """What this flow needs of the directory."""
 
-    def forward(self, shard: int, seq: int, message: Absorb) -> bool: ...
+    def forward(self, shard: int, seq: int, message: Absorb) -> bool:
+        """Append an absorb to the log of whoever holds the survivor now; return False if it was seen
+        before."""
 
 
 class Reader(Protocol):
@@ -67,18 +76,19 @@ class Reader(Protocol):
     lane: str
 
     def positions(self) -> dict[int, int]:
-        """Where to read on, for each shard that it wants more of."""
+        """Return where to read on, for each shard that it wants more of."""
 
     def room(self) -> int:
-        """How many entries of each shard it can take; 0 is none now."""
+        """Return how many entries of each shard it can take; 0: none now."""
 
     def read_up_to(self, entries: Sequence[Entry]) -> None:
-        """These are on their way to `accept`."""
+        """Note that these are on their way to `accept`."""
 
     def address(self, entries: Sequence[Entry]) -> list[Any]:
-        """What `accept` wants to have of them."""
+        """Return what `accept` wants to have of them."""
 
-    def accept(self, items: list[Any]) -> None: ...
+    def accept(self, items: list[Any]) -> None:
+        """Take what `address` made."""
 
 
 class Work(NamedTuple):
@@ -101,7 +111,8 @@ class Steady:
         clock: Callable[[], float] = time.monotonic,
         patiently: Callable[[Callable[[], None]], bool] | None = None,
     ) -> None:
-        """`patiently` does a step when there is room for what it writes; False if there is no more time."""
+        """Begin at `cursors`. `patiently` does a step when there is room for what it writes, and returns
+        False if there is no more time."""
         self.lane = lane
         self._outbox, self._consumer, self._handle = outbox, consumer, handle
         self._after = dict(cursors)
@@ -111,10 +122,12 @@ class Steady:
         self._trimmed_s = 0.0
 
     def positions(self) -> dict[int, int]:
+        """Return where to read on."""
         return self._after
 
     def room(self) -> int:
-        """Also the moment when it tidies up behind itself, since it is asked whether there is work or not."""
+        """Return how many entries it takes; and tidy up behind itself, since this is asked whether there is
+        work or not."""
         if self._trim_due and self._clock() - self._trimmed_s >= _TRIM_EVERY_S:
             self._trimmed_s = self._clock()
             with suppress(LogFull):
@@ -123,12 +136,15 @@ class Steady:
         return _STEADY_ROOM
 
     def read_up_to(self, entries: Sequence[Entry]) -> None:
+        """Note that these have been read."""
         self._after.update({entry.shard: entry.seq for entry in entries})
 
     def address(self, entries: Sequence[Entry]) -> list[Entry]:
+        """Return the entries as they are."""
         return list(entries)
 
     def accept(self, items: list[Entry]) -> None:
+        """Handle these, then move the cursors behind them."""
         upto = {entry.shard: entry.seq for entry in items}
         steps: list[Callable[[], None]] = [partial(self._handle, entry) for entry in items]
         steps.append(partial(self._outbox.advance, self.lane, self._consumer, upto))
@@ -136,8 +152,8 @@ class Steady:
 
 
 def forwarding(directory: Directory, dead: Callable[[str, bytes, str], None]) -> Callable[[Entry], None]:
-    """The internal lane: an absorb goes to the log of whichever shard holds the survivor now. The directory
-    drops repeats."""
+    """Return what handles the internal lane: an absorb goes to the log of whichever shard holds the survivor
+    now. The directory drops repeats."""
     decode = msgspec.msgpack.Decoder(Absorb).decode
 
     def handle(entry: Entry) -> None:
@@ -172,7 +188,8 @@ class DeliveryWorker:
         sink: Callable[[Connector], Sink],
         stop: Stop | None = None,
     ) -> None:
-        """`stop` ends what waits for room. Raises `ConfigError` for a connector that can never work."""
+        """Make the readers. `stop` ends what waits for room. Raises `ConfigError` for a connector that can
+        never work."""
         patiently = (stop or Stop()).patiently
 
         def cursors(lane: str, consumer: str) -> dict[int, int]:
@@ -215,14 +232,15 @@ class DeliveryWorker:
         self._loop = DeliveryLoop(dispatchers, outbox)
 
     def start(self) -> None:
+        """Start the dispatchers."""
         self._loop.start()
 
     def stop(self) -> None:
-        """Waits for what is under way."""
+        """Wait for what is under way."""
         self._loop.close()
 
     def collect(self) -> list[Work]:
-        """What there is for each reader with room; waits up to `BLOCK_MS` for the first entry."""
+        """Return what there is for each reader with room; wait up to `BLOCK_MS` for the first entry."""
         self._loop.check()
         free = [reader for reader in self._readers if reader.room() and reader.positions()]
         work = [found for reader in free if (found := self._read(reader, 0)).items]

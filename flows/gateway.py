@@ -14,7 +14,7 @@ from flows.services.steward.access import order_desk, steward
 from flows.services.steward.desk import Steward
 from flows.services.steward.orders import OrderDesk, event
 from schemas.config import Config, KafkaConnector
-from schemas.errors import Restarted
+from schemas.errors import ConfigError, Restarted
 from schemas.records.identity_graph import Order
 from schemas.wire.events import RawEvent, Reject
 from schemas.wire.trigger_avro import REGISTERED, SUBJECT, Registered
@@ -30,13 +30,12 @@ def run(deployment: Deployment) -> None:
     """Serve until SIGTERM or Ctrl-C. Raises `Fatal` when the address cannot be had, `Restarted` when Redis is
     another one."""
     config = deployment.config
-    signal.signal(
-        signal.SIGTERM, lambda *_: sys.exit(0)
-    )  # the server raises the signal again when it has stopped
+    # the server raises the signal again when it has stopped
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with listen(config.gateway.listen) as listener:
         ending = _Ending()
         desk = _Stewardship(steward(deployment), order_desk(deployment), ending)
-        door = Door(config, deployment.validator().refusal)
+        door = open_door(deployment)
         read = ending.guard(deployment.profile_reader)
         told = standing(deployment.apart())
         app = build(config.gateway, deployment.raw_writer(), read, subjects(config), desk, told, door)
@@ -49,6 +48,19 @@ def run(deployment: Deployment) -> None:
         raise ending.fault
 
 
+def open_door(deployment: Deployment) -> Door:
+    """Return what refuses events at the gateway.
+
+    A tracking plan that cannot be used ends `resolve`, and must not end this: events are taken in, and wait.
+    """
+    try:
+        judge = deployment.validator()
+    except ConfigError as error:
+        log.error("plan_unusable", error=str(error), meanwhile="events are taken in, and wait for resolve")
+        judge = deployment.validator(planned=False)
+    return Door(deployment.config, judge.refusal)
+
+
 class _Ending:
     """Ends the server in order when Redis is no longer the one that it began with."""
 
@@ -57,7 +69,7 @@ class _Ending:
         self.end: Callable[[], None] = lambda: None
 
     def guard(self, read: Callable[Asked, Answer]) -> Callable[Asked, Answer]:
-        """The same, which may find that out."""
+        """Return `read`, which may find that out now."""
 
         def guarded(*args: Asked.args, **options: Asked.kwargs) -> Answer:
             try:
@@ -102,7 +114,8 @@ def standing(apart: Deployment) -> Callable[[], Standing]:
 
 
 def subjects(config: Config) -> Mapping[str, Sequence[Registered]]:
-    """The trigger schema under its own subject, and under that of each topic that gets triggers as Avro."""
+    """Return the trigger schema under its own subject, and under that of each topic that gets triggers as
+    Avro."""
     topics = [
         connector.topic
         for connector in config.connector

@@ -48,7 +48,7 @@ from state.damage import GONE, RESTORE
 from state.directory.directory_protocol import Directory
 from state.model_store import NOTHING, Announcement, Beside, Checkpoint, ModelStore, Signer
 from state.redis.client import INFRASTRUCTURE
-from state.shards.redis_shards import Outbox
+from state.shards.shard_protocols import Outbox
 
 if TYPE_CHECKING:  # who runs this flow has made one; others need only its steps
     from flows.runtime.deployment import Deployment
@@ -66,6 +66,8 @@ SAY_AFTER_S, SAY_EVERY_S = 8.0, 60.0  # that examples wait, and for which shard
 
 
 class Batch(NamedTuple):
+    """What is learnt between two checkpoints."""
+
     examples: list[Example | None]  # in the order to learn them; None could not be decoded
     positions: dict[int, int]  # after them
     tick: int
@@ -86,8 +88,8 @@ class Learning:
         shards: int,
         consumers: Sequence[str],
     ) -> None:
-        """`consumers`: the senders of all models, which must have read an example before it may go. Raises
-        `Foreign`."""
+        """Take the model over. `consumers`: the senders of all models, which must have read an example before
+        it may go. Raises `Foreign`, `Damaged`."""
         self.model = trainer.name
         self.sender = sender(trainer.name)
         self._trainer = trainer
@@ -137,7 +139,7 @@ class Learning:
         )
 
     def poll(self) -> Batch | None:
-        """What may be learnt now; None if that is nothing."""
+        """Return what may be learnt now; None if that is nothing."""
         examples = self._merge.take(self._before, self._drained, BATCH_EXAMPLES)
         if not examples:
             self._read()
@@ -160,8 +162,8 @@ class Learning:
         )
 
     def _say_waits(self, taken: bool) -> None:
-        """A stall is never silent: examples of a second wait until every shard has committed the end of
-        it."""
+        """Say for whom examples wait, for a stall is never silent: those of a second wait until every shard
+        has committed the end of it."""
         now = monotonic()
         if taken or not len(self._merge):
             self._idle_since = now
@@ -198,8 +200,8 @@ class Learning:
         self._drained = frozenset(shard for shard in after if found[shard] < READ_EXAMPLES)
 
     def learn(self, batch: Batch) -> Checkpoint:
-        """The checkpoint after the batch, without what the trainer raises on. Raises `Fatal` if it is no
-        example."""
+        """Return the checkpoint after the batch, without what the trainer raises on. Raises `Fatal` if no
+        example is to blame."""
         poison: list[Poison[Example | None]] = []
         said = self._announced
         try:
@@ -220,7 +222,7 @@ class Learning:
     def _carefully(
         self, batch: Batch, said: list[Announcement]
     ) -> tuple[Checkpoint, list[Poison[Example | None]]]:
-        """Once more from the last checkpoint on, a few examples at a time."""
+        """Learn once more from the last checkpoint on, a few examples at a time."""
         taught, gathered, poison = self._taught, [], []
 
         def attempt(examples: Sequence[Example | None]) -> Checkpoint:
@@ -270,7 +272,7 @@ class Learning:
         metrics.COMMIT_SECONDS.labels("learn").observe(perf_counter() - begun)
 
     def _tell(self, checkpoint: Checkpoint) -> None:
-        """All that follows from a checkpoint; doing it again changes nothing."""
+        """Do all that follows from a checkpoint; doing it again changes nothing."""
         for announcement in checkpoint.announced:
             if announcement.version > self._said:
                 self._directory.announce(
@@ -339,11 +341,10 @@ def _decode(body: bytes) -> Example | None:
 
 
 # --- the dataflow
-# ---------------------------------------------------------------------------------------------------
 
 
 def dataflow(learnings: Sequence[Learning], stop: Stop) -> Dataflow:
-    """One stream for each model; they share nothing."""
+    """Make the flow: one stream for each model; they share nothing."""
     flow = Dataflow("learn")
     for learning in learnings:
         batches = op.input(f"poll_{learning.model}", flow, steps_source(partial(_poll, learning, stop), stop))

@@ -68,20 +68,21 @@ class Kept:
         self._current: dict[bytes, DataKey | None] = {}  # ... and the data keys that it has asked for
 
     def customers(self, origins: Sequence[bytes]) -> list[tuple[bytes, Members]]:
-        """With the data key of each origin: where it is another one, or gone, what was remembered is not
-        valid any more."""
+        """Return the members of each customer with the data key of each origin: where it is another one, or
+        gone, what was remembered is not valid any more."""
         found = self._matches.customers(origins)
         self._ask(origin for _, members in found for origin in members)
         current = self._current
         return [(root, [(origin, current[origin]) for origin in members]) for root, members in found]
 
     def _ask(self, origins: Iterable[bytes]) -> None:
-        """For the data keys as they are now."""
+        """Ask for the data keys as they are now."""
         missing = [origin for origin in dict.fromkeys(origins) if origin not in self._current]
         self._current.update(zip(missing, self._keys.current(missing), strict=True))
 
     def records(self, origins: Sequence[bytes]) -> list[list[Record]]:
-        """Without those that are too old, and those of customers who were erased."""
+        """Return the records of each origin, without those that are too old and those of customers who were
+        erased."""
         found = self._matches.keep("mr", origins)
         held = self._keys.of(origin for origin, packed in zip(origins, found, strict=True) if packed)
         pairs = zip(origins, found, strict=True)
@@ -99,7 +100,7 @@ class Kept:
         return [one for one in _decode_kept(packed) if self.now_s - one[0] <= self._keep_s]
 
     def incoming(self, said: Sequence[Piece]) -> list[tuple[bytes, Record]]:
-        """These records of one entry; with it a step begins."""
+        """Begin a step: open the records of one entry."""
         self._stored.clear()
         self._current.clear()
         self._ask(origin for origin, _ in said)
@@ -111,22 +112,22 @@ class Kept:
         return [(origin, Record.of(_decode_fields(plain))) for origin, plain in opened if plain is not None]
 
     def packed(self, origin: bytes, new: Sequence[Record]) -> bytes:
-        """What an origin said before, as it lies there, and its new records."""
+        """Return what an origin said before, as it lies there, and its new records."""
         key = self._current[origin]
         assert key is not None, "with a key its record was opened"
         sealed = [(self.now_s, key.seal(SEALED_AS, _encode(record.values))) for record in new]
         return _encode([*self._stored.get(origin, []), *sealed][-RECORDS_MAX:])
 
     def aged(self, bucket: int, but: Container[bytes]) -> Iterator[Put]:
-        """What has become too old in one bucket, to be written without it."""
+        """Yield what has become too old in one bucket, to be written without it."""
         for origin, packed in self._matches.bucket(bucket).items():
             if origin not in but and len(fresh := self._fresh(packed)) < len(_decode_kept(packed)):
                 yield Put("mr", origin, _encode(fresh) if fresh else None)
 
 
 def pieces(kind: str, body: bytes) -> list[Piece]:
-    """What an entry holds: records as (origin, sealed), or decisions as (origin, the other origin and `1` or
-    `0`)."""
+    """Return what an entry holds: records as (origin, sealed), or decisions as (origin, the other origin and
+    `1` or `0`)."""
     if kind == MatchKind.DECISIONS:
         return [
             (body[at : at + ID_BYTES], body[at + ID_BYTES : at + DECIDED_BYTES])
@@ -143,13 +144,13 @@ def pieces(kind: str, body: bytes) -> list[Piece]:
 
 
 def joined(kind: str, piece: Piece) -> bytes:
-    """An entry that holds this alone."""
+    """Return an entry that holds this alone."""
     origin, rest = piece
     return origin + rest if kind == MatchKind.DECISIONS else origin + len(rest).to_bytes(4) + rest
 
 
 def opened(keys: DataKeys, origin: bytes, sealed: bytes) -> bytes | None:
-    """What a record says, as JSON; None for an erased customer."""
+    """Return what a record says, as JSON; None for an erased customer."""
     [key] = keys.current([origin])
     plain = None if key is None else key.open(SEALED_AS, sealed)
     return None if plain is None else msgspec.json.encode(_decode_fields(plain))
@@ -178,7 +179,8 @@ class Matcher:
         seal: LogSeal,
         content: Callable[[WindowCommit], bytes] = lambda _: b"",
     ) -> None:
-        """`content`: what the journal keeps of a window for the archive, where there is one."""
+        """Go on from the last checkpoint. `content`: what the journal keeps of a window for the archive,
+        where there is one."""
         self._content = content
         self._seal = seal
         self._directory = directory
@@ -195,7 +197,7 @@ class Matcher:
         self.comparisons = self.reviews = 0
 
     def read(self, block_ms: int) -> list[Said]:
-        """What has come; raises `Unreachable`."""
+        """Return what has come. Raises `Unreachable`."""
         found = self._matches.said_since(self._position, READ, block_ms)
         metrics.LAG.labels("match", "log").set(self._directory.said_last() - self._position if found else 0)
         if found and (lost := found[0].seq - self._position - 1):
@@ -208,7 +210,7 @@ class Matcher:
         self.commit(self.judge(said))
 
     def judge(self, said: Said) -> WindowCommit:
-        """What follows from one entry; to be called once for each, in order."""
+        """Return what follows from one entry; to be called once for each, in order."""
         self._kept.now_s = said.time_ms // 1000
         if self._kept.now_s - self._read_s > self._reread_s:
             self._read_s = self._kept.now_s
@@ -230,8 +232,8 @@ class Matcher:
         )
 
     def _made(self, said: Said) -> tuple[Made, list[Poison[tuple[int, Piece]]]]:
-        """What follows from an entry without the pieces of it that our logic raises on, and these. Raises
-        `Fatal` if it is no piece."""
+        """Return what follows from an entry without the pieces of it that our logic raises on, and these.
+        Raises `Fatal` if no piece is to blame."""
         take_back = self.stage.savepoint()
         step = self._learn if said.kind == MatchKind.DECISIONS else self._match
         found = [*enumerate(pieces(said.kind, said.body))]
@@ -248,7 +250,7 @@ class Matcher:
             return sift(found, attempt, f"entry {said.seq} of the log of matching cannot be matched")
 
     def _letter(self, said: Said, index: int, piece: Piece, error: Exception) -> bytes:
-        """What is put aside, in the same commit. Its sealed fields stay sealed for their customer."""
+        """Return what is put aside, in the same commit. Its sealed fields stay sealed for their customer."""
         note("match", error, entry=said.seq, index=index)
         body = self._seal.seal(said.kind.encode() + joined(said.kind, piece))
         letter = DeadLetter(
@@ -275,7 +277,7 @@ class Matcher:
             return []
 
     def commit(self, window: WindowCommit) -> None:
-        """Raises `Fenced`, `LogFull`; after the latter it may be tried again."""
+        """Commit. Raises `Fenced`, `LogFull`; after the latter it may be tried again."""
         self._directory.commit(window, self._content(window))
         self._position = window.after
         for order in window.orders:
@@ -301,7 +303,8 @@ class Matcher:
         return Put("matcher", field, self._signer.sign(purpose, body))
 
     def _state(self) -> tuple[Frequencies, Learner] | tuple[()]:
-        """As it was at the checkpoint; afresh where there is none, or somebody changed it."""
+        """Return what it had learnt at the checkpoint; nothing where there is none, or somebody changed
+        it."""
         [signed] = self._matches.keep("matcher", [STATE])
         if signed is None:
             return ()
@@ -314,11 +317,10 @@ class Matcher:
 
 
 # --- the dataflow
-# ---------------------------------------------------------------------------------------------------
 
 
 def dataflow(matcher: Matcher, stop: Stop) -> Dataflow:
-    """records -> match and commit."""
+    """Make the flow: records -> match and commit."""
 
     def take(said: Said) -> None:
         window = matcher.judge(said)

@@ -34,7 +34,7 @@ from schemas.records.customer_profile import Head, Sensitive
 from schemas.records.shard_log import LogEntry, mark_of
 from state.damage import CHANGED, GONE, RESTORE, UNREADABLE, of_customer
 from state.directory.directory_protocol import Directory
-from state.shards.redis_shards import ShardCommit, Shards
+from state.shards.shard_protocols import ShardCommit, Shards
 
 if TYPE_CHECKING:  # who runs this flow has made one; others need only its steps
     from flows.runtime.deployment import Deployment
@@ -65,7 +65,8 @@ class Worker:
         rest: Callable[[float], object] = time.sleep,
         poison: PoisonBrake | None = None,
     ) -> None:
-        """`rest` waits so many seconds, and says True if there is no more time. Raises `Torn`."""
+        """Claim the shards. `rest` waits for so many seconds, and says True if there is no more time. Raises
+        `Torn`, `Damaged`."""
         self._directory = directory
         self._store = store
         self._machine = machine
@@ -93,7 +94,7 @@ class Worker:
             machine.open(state)
 
     def read(self) -> list[LogEntry]:
-        """The next entries of all shards with room in their outbox."""
+        """Return the next entries of all shards with room in their outbox."""
         now = self._clock()
         if now - self._room_at >= ROOM_EVERY_S:
             self._room_at = now
@@ -104,9 +105,8 @@ class Worker:
                 {shard: state.head.clock_ms for shard, state in self._states.items()}
             )
             if self._full:
-                self.commit(
-                    []
-                )  # the clock, which `learn` waits for: where all shards wait no batch comes that would bring it
+                # the clock, which `learn` waits for: where all shards wait no batch comes that would bring it
+                self.commit([])
         wanted = {shard: seq for shard, seq in self._read.items() if shard not in self._full}
         if not wanted:
             self._rest(BLOCK_MS / 1000)
@@ -114,37 +114,41 @@ class Worker:
         return self._directory.read(wanted, READ_ENTRIES, BLOCK_MS)
 
     def _check_logs(self) -> None:
-        """That every log reaches as far as its shard has read. Raises `Torn`."""
+        """Check that every log reaches as far as its shard has read. Raises `Torn`."""
         ends = self._directory.heads()
         for shard, seq in self._read.items():
             if seq > ends[shard]:
                 raise Torn(
-                    f"shard {shard} has read its log up to entry {seq}, and the log ends at {ends[shard]}: the directory has lost its tail."
-                    f" Restore a backup, or run `millrace repair shard {shard}` (docs/faults.md says what that costs)"
+                    f"shard {shard} has read its log up to entry {seq}, and the log ends at {ends[shard]}:"
+                    " the directory has lost its tail. Restore a backup, or run `millrace repair shard"
+                    f" {shard}` (docs/faults.md says what that costs)"
                 )
 
     def _check_marks(self) -> None:
-        """That every log is the one that its shard has read. Raises `Torn`.
+        """Check that every log is the one that its shard has read. Raises `Torn`.
 
         Once is enough: if the directory's server comes back later, this process ends
         (`state.redis.client.stay_with_server`).
         """
         for shard, seq in parted(self._directory, self._committed).items():
             raise Torn(
-                f"shard {shard} has read another entry {seq} than its log has now: the directory has lost its tail, and has grown again."
-                f" Restore a backup, or run `millrace repair shard {shard}` (docs/faults.md says what that costs)"
+                f"shard {shard} has read another entry {seq} than its log has now: the directory has lost its"
+                f" tail, and has grown again. Restore a backup, or run `millrace repair shard {shard}`"
+                " (docs/faults.md says what that costs)"
             )
 
     def _check_ours(self, shard: int) -> None:
-        """That nobody has gone on in our place, and trimmed what we would have read. Raises `Fenced`."""
+        """Check that nobody has gone on in our place, and trimmed what we would have read. Raises
+        `Fenced`."""
         found = self._store.heads()[shard]
         if found != self._committed[shard]:
             raise Fenced(
-                f"shard {shard}: its head is {found}, expected {self._committed[shard]}: another worker has claimed it"
+                f"shard {shard}: its head is {found}, expected {self._committed[shard]}: another worker has "
+                "claimed it"
             )
 
     def apply(self, entries: Sequence[LogEntry]) -> list[int]:
-        """Apply a batch in memory; the shards that have something to commit."""
+        """Apply a batch in memory; return the shards that have something to commit."""
         by_shard: dict[int, list[LogEntry]] = {}
         for entry in entries:
             by_shard.setdefault(entry.shard, []).append(entry)
@@ -155,7 +159,8 @@ class Worker:
             if found[0].seq != self._read[shard] + 1:
                 self._check_ours(shard)
                 raise Torn(
-                    f"shard {shard} has read its log up to entry {self._read[shard]}, and the next one there is {found[0].seq}: what lies"
+                    f"shard {shard} has read its log up to entry {self._read[shard]}, and the next one there "
+                    f"is {found[0].seq}: what lies"
                     " between is gone, so the shard has lost its tail. Restore a backup"
                 )
             self._read[shard] = found[-1].seq
@@ -172,7 +177,8 @@ class Worker:
         return list(by_shard)
 
     def _again(self, shard: int) -> None:
-        """From the last commit on, with a net. Raises `Fatal` if it is not an event that logic raises on."""
+        """Apply what came since the last commit once more, with a net. Raises `Fatal` if what our logic
+        raises on is not an event."""
         state = self._states[shard] = ShardState(
             shard, self._committed[shard].copy(), self._store.counters()[shard]
         )
@@ -185,8 +191,10 @@ class Worker:
             raise
         except Exception as error:
             raise Fatal(
-                f"shard {shard}: entry {state.head.offset + 1} of its log cannot be applied: {type(error).__name__} at {places(error)[-1]}."
-                " This is a defect of millrace, or the entry was changed in Redis. Nothing is lost: install a build without it,"
+                f"shard {shard}: entry {state.head.offset + 1} of its log cannot be applied: "
+                f"{type(error).__name__} at {places(error)[-1]}."
+                " This is a defect of millrace, or the entry was changed in Redis. Nothing is lost: install "
+                "a build without it,"
                 " or restore a backup"
             ) from error
         self._join_sealed(needs)
@@ -200,7 +208,7 @@ class Worker:
             )
 
     def _needs(self, shard: int, entries: Sequence[LogEntry]) -> Needs:
-        """Raises `Damaged`."""
+        """Return what these entries need. Raises `Damaged`."""
         try:
             return needs_of(entries)
         except UNREADABLE as error:
@@ -242,7 +250,8 @@ class Worker:
                     self._states[shard].changes.sensitive[root] = self._decoded(shard, root, found)
 
     def _put(self, wanted: Mapping[int, Sequence[bytes]], packed: Sequence[bytes | None]) -> None:
-        """Into memory. Whoever has no profile is new, or his is gone. Raises `Damaged`."""
+        """Put profiles into memory. A customer without one is new, or the profile is gone. Raises
+        `Damaged`."""
         loaded = iter(packed)
         unknown: dict[int, list[bytes]] = {}
         for shard, roots in wanted.items():
@@ -261,7 +270,7 @@ class Worker:
             raise of_customer(self._store.key("p", shard, root), shard, root, GONE)
 
     def _decoded(self, shard: int, root: bytes, packed: bytes) -> Sensitive:
-        """A sealed record. Raises `Damaged`."""
+        """Decode a sealed record. Raises `Damaged`."""
         try:
             return decode_sensitive(packed)
         except UNREADABLE as error:
@@ -270,8 +279,8 @@ class Worker:
             ) from error
 
     def _join_sealed(self, needs: dict[int, Needs]) -> None:
-        """Few facts hold personal data, so their records are read only now: what was sealed in this batch is
-        added to what is stored."""
+        """Add what was sealed in this batch to what is stored. Few facts hold personal data, so their records
+        are read only now."""
         late = {
             shard: list(self._states[shard].changes.sensitive_dirty - need.sensitive)
             for shard, need in needs.items()
@@ -327,7 +336,7 @@ class Worker:
         return bool(patiently(done, self._rest, _commit_waits))
 
     def _count_poison(self, shards: Sequence[int]) -> None:
-        """Before the commit, so that a source is suspended as soon as it can be."""
+        """Count, before the commit, so that a source is suspended as soon as it can be."""
         if self._poison is None:
             return
         came = Counter[str]()
@@ -347,28 +356,30 @@ class Worker:
             return self._pack(self._states[shard])
 
     def _pack(self, state: ShardState) -> ShardCommit:
-        profiles: dict[bytes, bytes | None] = dict.fromkeys(state.changes.deleted)
-        for root in state.changes.dirty:
+        changes = state.changes
+        profiles: dict[bytes, bytes | None] = dict.fromkeys(changes.deleted)
+        for root in changes.dirty:
             held = state.live[root]
             if held is not None:
                 profiles[root] = encode(held.profile)
-        sensitive: dict[bytes, bytes | None] = dict.fromkeys(state.changes.deleted)
-        sensitive |= {root: encode(state.changes.sensitive[root]) for root in state.changes.sensitive_dirty}
+        sensitive: dict[bytes, bytes | None] = dict.fromkeys(changes.deleted)
+        sensitive |= {root: encode(changes.sensitive[root]) for root in changes.sensitive_dirty}
         return ShardCommit(
-            state.number,
-            self._committed[state.number],
-            state.head,
-            state.counters,
-            profiles,
-            sensitive,
-            state.changes.timers,
-            state.changes.outbox,
-            {root: state.changes.histories[root] for root in state.changes.histories_set},
-            state.changes.histories_more,
+            shard=state.number,
+            before=self._committed[state.number],
+            head=state.head,
+            counters=state.counters,
+            profiles=profiles,
+            sensitive=sensitive,
+            timers=changes.timers,
+            outbox=changes.outbox,
+            past={root: changes.histories[root] for root in changes.histories_set},
+            past_more=changes.histories_more,
         )
 
     def _evict(self, shard: int) -> None:
-        """Between commits nothing in the cache is dirty: the profiles that came first go first."""
+        """Forget the profiles that came first, where there are too many. Between commits nothing in the cache
+        is dirty."""
         live = self._states[shard].live
         while len(live) > self._cache_max:
             del live[next(iter(live))]
@@ -379,8 +390,8 @@ def _commit_waits(full: LogFull) -> None:
 
 
 def parted(directory: Directory, heads: Mapping[int, Head]) -> dict[int, int]:
-    """Shards that have applied something else at their position than their log holds there now; and the
-    position.
+    """Return the shards that have applied something else at their position than their log holds there now,
+    with that position.
 
     A log that lost its tail and grew beyond the old end still holds that entry: only what its shard has
     committed since is trimmed.
@@ -412,7 +423,7 @@ def _measure(state: ShardState, stamp_ms: int) -> None:
 
 
 def dataflow(worker: Worker, stop: Stop) -> Dataflow:
-    """shard logs -> apply -> commit."""
+    """Make the flow: shard logs -> apply -> commit."""
 
     def read() -> list[list[LogEntry]]:
         entries = worker.read()

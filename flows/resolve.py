@@ -49,10 +49,12 @@ Made = TypeVar("Made")
 STALE_RETRIES = 20
 ALIAS_OF_USERS = Reject(
     "alias_of_users",
-    "expected `previousId` to be a visitor's id: it is a user id, and two users never become one customer by an event",
+    "expected `previousId` to be a visitor's id: it is a user id, and two users never become one customer by "
+    "an event",
 )
 SAY_AFTER_S, SAY_EVERY_S = 5.0, 60.0  # that a window finds no room, and where
 KNOWN_MAX = 500_000  # user ids whose plain value this worker has already sealed into the sensitive record
+_Draft = tuple[Joint, Group, list[dict[str, Any]]]  # indexes of the events, their facts, what is personal
 _encode = msgspec.msgpack.Encoder().encode
 _encode_json = msgspec.json.Encoder().encode
 
@@ -72,8 +74,11 @@ class Resolver:
         positions: Mapping[str, int] | None = None,
         brake: RejectBrake | None = None,
     ) -> None:
-        """`positions`: where the directory is now, for the partitions of this worker. `brake`: none where
-        what is read was taken long ago."""
+        """Take over from where the directory is.
+
+        `positions`: where the directory is now, for the partitions of this worker. `brake`: None where what
+        is read was taken long ago.
+        """
         self._validator = validator
         self._directory = directory
         self._keys = keys
@@ -90,12 +95,11 @@ class Resolver:
         self._content = packer(config, keys, seal) if config.archive.enabled else None
 
     def judge(self, window: Window, aliases: Collection[int] | None = None) -> Judged:
-        """Validate and group. `aliases`: indexes of those refused, where that was decided before; None: the
-        directory is asked."""
+        """Validate the events of a window and group them. `aliases`: the indexes of those refused, where that
+        was decided before; None: the directory is asked."""
         checked: list[Checked] = []
-        doubtful: dict[
-            int, int
-        ] = {}  # aliases between users, perhaps: index in the window -> among the checked
+        # aliases between users, perhaps: index in the window -> among the checked
+        doubtful: dict[int, int] = {}
         rejects: list[tuple[int, Reject]] = []
         orders: list[tuple[int, Order]] = []
         check = self._validator.check
@@ -119,9 +123,11 @@ class Resolver:
             else:
                 rejects.append((index, ordered))  # type: ignore[arg-type]  # as above
         if doubtful:
-            refused = (
-                self._of_two_users(checked, doubtful) if aliases is None else doubtful.keys() & set(aliases)
-            )
+            refused: Collection[int]
+            if aliases is None:
+                refused = self._of_two_users(checked, doubtful)
+            else:
+                refused = doubtful.keys() & set(aliases)
             gone = {doubtful[index] for index in refused}
             checked = [event for at, event in enumerate(checked) if at not in gone]
             rejects = sorted([*rejects, *((index, ALIAS_OF_USERS) for index in refused)], key=itemgetter(0))
@@ -135,8 +141,8 @@ class Resolver:
         return judged
 
     def _sifted(self, judged: Judged) -> Judged:
-        """Without the events that cannot be grouped, sealed or packed, which become dead letters. Raises
-        `Fatal` if it is no event."""
+        """Return it without the events that cannot be grouped, sealed or packed, which become dead letters.
+        Raises `Fatal` if no event is to blame."""
         now = int(self._clock() * 1000)
         placed: dict[int, Checked | Order] = dict(zip(judged.places(), judged.checked, strict=True))
         placed.update(judged.orders)
@@ -149,13 +155,7 @@ class Resolver:
             part = Judged(judged.window, checked, self._grouped(checked), [*judged.rejects, *others], orders)
             groups, _ = self._groups(part, now, plan_all=True)
             if self._content is not None:
-                window = judged.window
-                self._content(
-                    part,
-                    WindowCommit(
-                        window.partition, window.before, window.after, groups, [], {}, [o for _, o in orders]
-                    ),
-                )
+                self._content(part, _window_commit(part, groups))
             return part
 
         made, poison = sift(
@@ -168,13 +168,12 @@ class Resolver:
         return made
 
     def _of_two_users(self, checked: list[Checked], aliases: Mapping[int, int]) -> list[int]:
-        """Of these aliases those whose `previousId` is known as a user's, before or in this window, and as no
-        visitor's."""
+        """Return those of these aliases whose `previousId` is known as a user's, before or in this window,
+        and not as a visitor's."""
         others = set(range(len(checked))) - set(aliases.values())
         here = {identifier.hash for at in others for identifier in checked[at].identifiers}
-        here.update(
-            event.identifiers[0].hash for event in checked
-        )  # also of an alias: who it is for is a user
+        # also of an alias: who it is for is a user
+        here.update(event.identifiers[0].hash for event in checked)
         named = [hashed for at in aliases.values() for hashed in checked[at].previous or ()]
         here.update(
             hashed
@@ -189,7 +188,7 @@ class Resolver:
         return found
 
     def _grouped(self, checked: list[Checked]) -> list[Joint]:
-        """Those that share an identifier that is evidence."""
+        """Group those that share an identifier that is evidence."""
         if self._suspended:
             for event in checked:
                 evidence = [
@@ -199,10 +198,9 @@ class Resolver:
         return group([event.identifiers for event in checked])
 
     def commit(self, judged: Judged) -> Window | None:
-        """Seal and commit, without what our own logic raises on; waits while a shard's log, or Redis, is
-        full.
+        """Seal and commit, without what our own logic raises on; wait while a shard's log, or Redis, is full.
 
-        None if the worker is to stop before there was room, or if the window's partition is to wait.
+        Return None if the worker is to stop before there was room, or if the window's partition is to wait.
         """
         if self.brake is not None:
             now = int(self._clock() * 1000)
@@ -218,7 +216,7 @@ class Resolver:
             return self._commit(self._sifted(judged))
 
     def _commit(self, judged: Judged) -> Window | None:
-        """None if the worker is to stop before there was room."""
+        """Commit; return None if the worker is to stop before there was room."""
         window = judged.window
         now = int(self._clock() * 1000)
         rejected = Counter[str](reject.reason for _, reject in judged.rejects)
@@ -229,10 +227,8 @@ class Resolver:
             if sealed is None:
                 return None
             groups, news = sealed
-            orders = [order for _, order in judged.orders]
-            commit = WindowCommit(
-                window.partition, window.before, window.after, groups, dead, rejected, orders, received
-            )
+            commit = _window_commit(judged, groups)
+            commit.dead, commit.rejected, commit.time_ms = dead, rejected, received
             try:
                 result = self._patiently(partial(self._write, judged, commit))
             except Stale:
@@ -257,12 +253,12 @@ class Resolver:
             )
 
     def offsets(self) -> dict[str, int]:
-        """Where the directory is."""
+        """Return where the directory is."""
         return self._directory.offsets()
 
     def confirm(self) -> None:
-        """That what was committed still is. Raises `Fenced`. Also what a steward has released is evidence
-        again from here on.
+        """Check that what was committed still is; what a steward has released is evidence again from here on.
+        Raises `Fenced`.
 
         A directory that came back without its last windows would otherwise be noticed by the next event only.
         """
@@ -271,7 +267,8 @@ class Resolver:
         for partition, after in self._committed.items():
             if offsets.get(partition, START) != after:
                 raise Fenced(
-                    f"{partition}: {after} was committed, the directory has {offsets.get(partition, START)}: it came back older"
+                    f"{partition}: {after} was committed, the directory has {offsets.get(partition, START)}: "
+                    "it came back older"
                 )
 
     def _write(self, judged: Judged, commit: WindowCommit) -> WindowResult:
@@ -283,49 +280,63 @@ class Resolver:
         return patiently(step, self._stop.wait, _Waits())
 
     def _groups(self, judged: Judged, now: int, plan_all: bool) -> tuple[list[Group], list[bytes]]:
-        """The window's groups with packed facts; personal data sealed for the origin where a plan says that
-        it lands.
+        """Return the window's groups with packed facts, personal data sealed for the origin where a plan says
+        that it lands; and the user ids whose plain value is sealed now.
 
         A plan of the groups with personal data alone is nearly always right. It is not where another group of
         the same window takes one of their identifiers first (two users of one device): then the whole window
         has to be planned.
         """
-        plain: list[tuple[Group, list[dict[str, Any]]]] = []
+        drafts, news = self._drafted(judged)
+        landing = self._landing(judged, drafts, plan_all)
+        self._pack(judged, drafts, landing, now)
+        return [routed for _, routed, _ in drafts], news
+
+    def _drafted(self, judged: Judged) -> tuple[list[_Draft], list[bytes]]:
+        """Return each group with facts that are not packed yet, and the personal data of each; and the user
+        ids whose plain value is among it."""
+        drafts: list[_Draft] = []
         news: list[bytes] = []
-        planned: list[Group] = []
+        known = self._known
         for joint in judged.groups:
-            identifiers = joint.identifiers
-            anchors = {identifier: at for at, identifier in enumerate(identifiers)}
+            anchors = {identifier: at for at, identifier in enumerate(joint.identifiers)}
             facts, secrets = [], []
             for index in joint:
                 event = judged.checked[index]
                 strongest = event.identifiers[0]
                 secret = event.sensitive
-                if (
-                    event.user_id is not None
-                    and strongest.strength == 0
-                    and strongest.hash not in self._known
-                ):
+                if event.user_id is not None and strongest.strength == 0 and strongest.hash not in known:
                     secret = {**secret, "user_id": event.user_id}
                     news.append(strongest.hash)
                 facts.append(Routed(anchors[strongest], b""))
                 secrets.append(secret)
-            routed = Group(identifiers, facts)
-            plain.append((routed, secrets))
-            if plan_all or any(secrets) or any(judged.checked[index].record for index in joint):
-                planned.append(routed)
+            drafts.append((joint, Group(joint.identifiers, facts), secrets))
+        return drafts, news
+
+    def _landing(self, judged: Judged, drafts: Sequence[_Draft], plan_all: bool) -> dict[int, bytes]:
+        """Return the origin where each fact of the planned groups lands, by the fact's identity."""
+        checked = judged.checked
+        planned = [
+            routed
+            for joint, routed, secrets in drafts
+            if plan_all or any(secrets) or any(checked[index].record for index in joint)
+        ]
         origins = iter(self._directory.plan(planned) if planned else ())
-        landing = {id(fact): next(origins) for routed in planned for fact in routed.facts}
+        return {id(fact): next(origins) for routed in planned for fact in routed.facts}
+
+    def _pack(self, judged: Judged, drafts: Sequence[_Draft], landing: Mapping[int, bytes], now: int) -> None:
+        """Seal what is personal, and pack the facts."""
+        checked = judged.checked
         sealing = {
             landing[id(fact)]
-            for joint, (routed, secrets) in zip(judged.groups, plain, strict=True)
+            for joint, routed, secrets in drafts
             for index, fact, secret in zip(joint, routed.facts, secrets, strict=True)
-            if secret or judged.checked[index].record
+            if secret or checked[index].record
         }
         keys = self._keys.of(sealing, create=True) if sealing else {}
-        for joint, (routed, secrets) in zip(judged.groups, plain, strict=True):
+        for joint, routed, secrets in drafts:
             for index, fact, secret in zip(joint, routed.facts, secrets, strict=True):
-                event = judged.checked[index]
+                event = checked[index]
                 sealed: dict[str, bytes] = {}
                 if secret or event.record:
                     fact.expected = landing[id(fact)]
@@ -335,22 +346,21 @@ class Resolver:
                     sealed = {name: key.seal(name, _encode_json(value)) for name, value in secret.items()}
                 fact.payload = _encode(
                     Fact(
-                        event.type,
-                        event.name,
-                        event.time_ms,
-                        event.received_ms,
-                        now,
-                        event.message,
-                        event.channel,
-                        event.identifiers[0].hash,
-                        event.properties,
-                        event.traits,
-                        sealed,
-                        event.content,
-                        event.backfill,
+                        type=event.type,
+                        name=event.name,
+                        time_ms=event.time_ms,
+                        received_ms=event.received_ms,
+                        resolved_ms=now,
+                        message=event.message,
+                        channel=event.channel,
+                        subject=event.identifiers[0].hash,
+                        properties=event.properties,
+                        traits=event.traits,
+                        sealed=sealed,
+                        content=event.content,
+                        backfill=event.backfill,
                     )
                 )
-        return [routed for routed, _ in plain], news
 
     def _remember(self, news: Iterable[bytes]) -> None:
         if len(self._known) > KNOWN_MAX:
@@ -361,17 +371,30 @@ class Resolver:
         raw, position = window.events[index], window.positions[index]
         return _encode(
             DeadLetter(
-                reject.reason,
-                reject.detail.encode(errors="backslashreplace").decode(),
-                window.partition,
-                position,
-                index - window.positions.index(position),
-                raw.source,
-                raw.received_ms,
-                now,
-                self._seal.seal(raw.value),
+                reason=reject.reason,
+                detail=reject.detail.encode(errors="backslashreplace").decode(),
+                partition=window.partition,
+                position=position,
+                index=index - window.positions.index(position),
+                source=raw.source,
+                received_ms=raw.received_ms,
+                rejected_ms=now,
+                sealed=self._seal.seal(raw.value),
             )
         )
+
+
+def _window_commit(judged: Judged, groups: list[Group]) -> WindowCommit:
+    window = judged.window
+    return WindowCommit(
+        partition=window.partition,
+        before=window.before,
+        after=window.after,
+        groups=groups,
+        dead=[],
+        rejected={},
+        orders=[order for _, order in judged.orders],
+    )
 
 
 def _measure(window: Window, judged: Judged, result: WindowResult, rejected: Counter[str]) -> None:
@@ -415,6 +438,7 @@ class _Reading:
         self._looked = 0.0
 
     def poll(self) -> list[Window]:
+        """Return the windows that are complete."""
         ready = self._windows.poll()
         now = time.monotonic()
         if now - self._looked >= 1:
@@ -437,7 +461,7 @@ class _Reading:
 
 
 def dataflow(windows: Windows, reader: RawReader, resolver: Resolver, stop: Stop) -> Dataflow:
-    """raw log -> judge -> commit -> trim."""
+    """Make the flow: raw log -> judge -> commit -> trim."""
     flow = Dataflow("resolve")
     reading = _Reading(windows, reader, resolver)
     collected = op.input("windows", flow, steps_source(reading.poll, stop))

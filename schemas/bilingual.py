@@ -12,5 +12,5 @@ class Words(msgspec.Struct, frozen=True):
     zh: str
 
     def of(self, lang: str) -> str:
-        """`zh`, or else English."""
+        """Return `zh`, or else English."""
         return self.zh if lang == "zh" else self.en

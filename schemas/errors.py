@@ -63,7 +63,7 @@ class Foreign(Fatal):
 
 
 class Outgrown(Fatal):
-    """There is more to read than when we started, and only a start divides it anew."""
+    """There is more to read than when we started, and only a new start divides it again."""
 
     exit_code = TRY_AGAIN
 

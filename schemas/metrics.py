@@ -169,7 +169,7 @@ MODEL_TRAINED = Gauge(
 )
 MODEL_DELAY = Gauge(
     "millrace_model_label_delay_seconds",
-    "Half of the answers took at most so long",
+    "Half of the answers took at most this long",
     ["model"],
     multiprocess_mode="mostrecent",
 )
@@ -266,8 +266,8 @@ WORKER_RESTARTS = Counter("millrace_worker_restarts", "Processes started again a
 
 
 def registry() -> CollectorRegistry:
-    """All figures of this process; where a supervisor set the folder, those of all processes that write into
-    it."""
+    """Return all figures of this process; where a supervisor set the folder, those of all processes that
+    write into it."""
     if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
         return REGISTRY
     combined = CollectorRegistry()
@@ -276,5 +276,5 @@ def registry() -> CollectorRegistry:
 
 
 def exposition() -> tuple[bytes, str]:
-    """The body and the content type of an answer to `GET /metrics`."""
+    """Return the body and the content type of an answer to `GET /metrics`."""
     return generate_latest(registry()), CONTENT_TYPE_LATEST

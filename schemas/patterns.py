@@ -22,7 +22,7 @@ _UNKNOWN = (  # what no engine can do in linear time
 
 
 def whole(pattern: str) -> Callable[[str], bool]:
-    """Whether a text fits wholly, in any case. Raises `ValueError`."""
+    """Return whether a text fits wholly, in any case. Raises `ValueError`."""
     _compiled(pattern)  # alone: brackets that close ours are its own mistake
     return _compiled(f"^(?i:{pattern})$")
 
@@ -35,7 +35,7 @@ def _compiled(pattern: str) -> Callable[[str], bool]:
 
 
 def fault(pattern: str) -> str:
-    """What is wrong with a pattern that does not compile, and what to do."""
+    """Return what is wrong with a pattern that does not compile, and what to do."""
     for means, what in _UNKNOWN:
         if means.search(pattern):
             return f"{what} cannot be checked in bounded time and are not known here: {pattern!r}"

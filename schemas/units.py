@@ -13,7 +13,7 @@ class Duration(int):
 
     @classmethod
     def parse(cls, text: str) -> "Duration":
-        """`Duration.parse("1.5h") == 5_400_000`. Raises `ValueError`."""
+        """Return the number: `Duration.parse("1.5h") == 5_400_000`. Raises `ValueError`."""
         return cls(_parse(text, _TIME_MS, "a duration such as 200ms, 30s, 5m, 12h, 90d or 2w"))
 
     def __str__(self) -> str:
@@ -25,7 +25,7 @@ class Size(int):
 
     @classmethod
     def parse(cls, text: str) -> "Size":
-        """`Size.parse("32KB") == 32_768`. Raises `ValueError`."""
+        """Return the number: `Size.parse("32KB") == 32_768`. Raises `ValueError`."""
         return cls(_parse(text, _SIZE_B, "a size such as 512B, 32KB or 4MB"))
 
     def __str__(self) -> str:

@@ -1,8 +1,8 @@
 """What is said of a key that is gone though others speak of it, or that cannot be read: which, of which
 shard, and what to do.
 
-Going on as if nothing had ever been there would be quiet: a customer would begin anew, a position would go
-back to the start.
+Going on as if nothing had ever been there would be quiet: a customer would begin again from nothing, a
+position would go back to the start.
 """
 
 import struct
@@ -42,8 +42,8 @@ _TYPES: Final = {  # what stands behind the tag, up to a number or an id
 
 
 def of_customer(key: str, shard: int, root: bytes, reason: str) -> CustomerDamaged:
-    """About one customer: he can be given up, and the others go on."""
-    repair = f"`millrace repair customer {text_id(root)}`, which gives up his history"
+    """Return the error about one customer, who can be given up while the others go on."""
+    repair = f"`millrace repair customer {text_id(root)}`, which gives up their history"
     return CustomerDamaged(
         f"shard {shard}: {key} of customer {text_id(root)} {reason}: {RESTORE}, or run {repair}"
     )
@@ -58,7 +58,7 @@ def of_directory(key: bytes, reason: str) -> Damaged:
 
 
 def number(packed: bytes | None, key: bytes) -> int:
-    """A number as Redis keeps it; 0 for none. Raises `Damaged`."""
+    """Read a number as Redis keeps it; 0 for none. Raises `Damaged`."""
     try:
         return int(packed or 0)
     except ValueError:
@@ -66,7 +66,7 @@ def number(packed: bytes | None, key: bytes) -> int:
 
 
 def in_a_script(error: redis.ResponseError) -> Damaged | None:
-    """What a script has found, if that is what it ended with."""
+    """Return what a script has found, if that is what it ended with."""
     said = str(error).partition(f"{_IN_A_SCRIPT} ")[2].split()
     return (
         Damaged(f"the directory: field {said[1]} of {said[0]} {GONE}: {RESTORE}") if len(said) > 1 else None
@@ -74,7 +74,7 @@ def in_a_script(error: redis.ResponseError) -> Damaged | None:
 
 
 def of_another_type(client: redis.Redis, names: Names) -> Iterator[Damaged]:
-    """Keys of ours that hold another type than they should. Looks at all of them."""
+    """Yield keys of ours that hold another type than they should. Looks at all of them."""
     prefix = names.prefix + b":{"
     for key in client.scan_iter(match=prefix + b"*", count=1_000):
         rest = key[len(prefix) :].partition(b"}:")[2]
@@ -86,7 +86,7 @@ def of_another_type(client: redis.Redis, names: Names) -> Iterator[Damaged]:
 
 
 def shown(key: bytes) -> str:
-    """A key for people: an id at its end as hex digits."""
+    """Return a key for people: an id at its end as hex digits."""
     try:
         return key.decode("ascii")
     except UnicodeDecodeError:

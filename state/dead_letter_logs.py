@@ -33,12 +33,12 @@ class DeadEvent(msgspec.Struct, frozen=True):
 
     @property
     def name(self) -> str:
-        """What an operator calls it."""
+        """Return what an operator calls it."""
         return f"e:{self.id}"
 
     @property
     def build(self) -> str:
-        """The version that raised on it, where that is known."""
+        """Return the version that raised on it, where that is known."""
         return self.letter.build
 
 
@@ -50,7 +50,7 @@ class DeadFact(msgspec.Struct, frozen=True):
 
     @property
     def name(self) -> str:
-        """What an operator calls it."""
+        """Return what an operator calls it."""
         return f"q:{self.shard}-{self.id.partition('-')[0]}"
 
     @property
@@ -64,7 +64,7 @@ class DeadExample(msgspec.Struct, frozen=True):
 
     @property
     def name(self) -> str:
-        """What an operator calls it."""
+        """Return what an operator calls it."""
         return f"x:{self.id}"
 
     @property
@@ -80,12 +80,12 @@ class DeadDelivery(msgspec.Struct, frozen=True):
 
     @property
     def name(self) -> str:
-        """What an operator calls it."""
+        """Return what an operator calls it."""
         return f"d:{self.id}"
 
     @property
     def trigger(self) -> Trigger | None:
-        """None where the outbox entry was broken, or came from the internal lane."""
+        """Return the trigger, None where the outbox entry was broken, or came from the internal lane."""
         try:
             return _read_trigger(self.body)
         except (ValueError, RecursionError):
@@ -101,14 +101,14 @@ class DeadLetters(Generic[Entry]):
         self._read = read
 
     def newest(self) -> Iterator[Entry]:
-        """All of them, the newest first."""
+        """Yield all of them, the newest first."""
         upto = "+"
         while found := cast(list[Any], self._redis.xrevrange(self._stream, upto, "-", PAGE)):
             yield from self._entries(found)
             upto = f"({found[-1][0].decode()}"
 
     def oldest(self) -> Iterator[Entry]:
-        """Those that are there now, the oldest first; not what comes while they are looked at."""
+        """Yield those that are there now, the oldest first; not what comes while they are looked at."""
         last = cast(list[Any], self._redis.xrevrange(self._stream, count=1))
         after = "-"
         while last and (found := cast(list[Any], self._redis.xrange(self._stream, after, last[0][0], PAGE))):
@@ -137,11 +137,11 @@ class DeadFacts:
         ]
 
     def newest(self) -> Iterator[DeadFact]:
-        """All of them, the newest first."""
+        """Yield all of them, the newest first."""
         return merge(*(lane.newest() for lane in self._lanes), key=lambda dead: dead.when_ms, reverse=True)
 
     def oldest(self) -> Iterator[DeadFact]:
-        """Those that are there now, shard by shard, the oldest of each first."""
+        """Yield those that are there now, shard by shard, the oldest of each first."""
         return (dead for lane in self._lanes for dead in lane.oldest())
 
     def drop(self, dead: DeadFact) -> None:

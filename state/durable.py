@@ -5,7 +5,7 @@ from pathlib import Path
 
 
 def sync_folder(folder: Path) -> None:
-    """What was created, renamed or removed in it is on the disk."""
+    """See to it that what was created, renamed or removed in it is on the disk."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

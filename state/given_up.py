@@ -37,7 +37,8 @@ class RedisGivenUp:
         self._clock_ms = clock_ms
 
     def say(self, supervisor: str, names: Sequence[str]) -> None:
-        """These, and no others of this supervisor. Raises `LogFull` where the server has no room."""
+        """Say that these are, and no others of this supervisor. Raises `LogFull` where the server has no
+        room."""
         with writing():
             if names:
                 self._redis.hset(
@@ -47,7 +48,7 @@ class RedisGivenUp:
                 self._redis.hdel(self._key, supervisor)
 
     def all(self) -> list[str]:
-        """`process@supervisor`, sorted."""
+        """Return `process@supervisor`, sorted."""
         found = cast(dict[bytes, bytes], self._redis.hgetall(self._key))
         said = {supervisor.decode(): _decode(packed) for supervisor, packed in found.items()}
         since_ms = self._clock_ms() - BELIEVED_MS

@@ -45,7 +45,7 @@ class KeyRing(msgspec.Struct, frozen=True):
 
     @property
     def fingerprint(self) -> str:
-        """Names the keys without telling them."""
+        """Return what names the keys without telling them."""
         return blake2b(
             b"".join((self.hash, self.log, self.sign, self.kek)), digest_size=8, person=b"millrace"
         ).hexdigest()
@@ -57,7 +57,8 @@ def load_keys(path: Path, *, create: bool) -> KeyRing:
     if not path.exists():
         if not create:
             raise ConfigError(
-                f"no key file at {path}: start `millrace run all` or `millrace demo` once, or restore the file from its backup"
+                f"no key file at {path}: start `millrace run all` or `millrace demo` once, or restore the"
+                " file from its backup"
             )
         _create(path)
     if path.stat().st_mode & 0o077:
@@ -101,7 +102,7 @@ class LogSeal:
         return nonce + self._aead.encrypt(nonce, plain, b"log")
 
     def open(self, sealed: bytes) -> bytes:
-        """Raises `Foreign` for what another deployment sealed, or somebody changed."""
+        """Open. Raises `Foreign` for what another deployment sealed, or somebody changed."""
         try:
             return self._aead.decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], b"log")
         except (InvalidTag, ValueError):
@@ -124,7 +125,7 @@ class DataKey:
         return nonce + self._aead.encrypt(nonce, plain, self._origin + field.encode())
 
     def open(self, field: str, sealed: bytes) -> bytes | None:
-        """None if this key did not seal it (the customer was erased and came back)."""
+        """Open; None if this key did not seal it (the customer was erased and came back)."""
         try:
             return self._aead.decrypt(
                 sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], self._origin + field.encode()
@@ -147,7 +148,7 @@ class DataKeys:
         self._cache: OrderedDict[bytes, DataKey] = OrderedDict()
 
     def of(self, origins: Iterable[bytes], *, create: bool = False) -> dict[bytes, DataKey]:
-        """The data keys of these origins; those that have none are left out, or given one."""
+        """Return the data keys of these origins; those that have none are left out, or given one."""
         wanted = dict.fromkeys(origins)
         missing = [origin for origin in wanted if origin not in self._cache]
         if missing:
@@ -157,8 +158,8 @@ class DataKeys:
         return found
 
     def current(self, origins: Sequence[bytes]) -> list[DataKey | None]:
-        """The keys as they are now, None for who has none: who was erased a moment ago must not be opened
-        from memory.
+        """Return the keys as they are now, None for who has none: who was erased a moment ago must not be
+        opened from memory.
 
         It is the same object for as long as it is the same key, and remembered.
         """
@@ -199,7 +200,8 @@ class DataKeys:
         except InvalidUnwrap:
             where = f"{shown(self._bucket(origin))}, field {origin.hex()},"
             raise Foreign(
-                f"{where} a customer's data key, was wrapped with another key file, or changed: restore that file, or the key copy"
+                f"{where} a customer's data key, was wrapped with another key file, or changed: restore that"
+                " file, or the key copy"
             ) from None
 
     def _bucket(self, origin: bytes) -> bytes:

@@ -38,11 +38,11 @@ class Signer:
         self._key = key
 
     def sign(self, purpose: str, body: bytes) -> bytes:
-        """The signature (32 bytes), then `body`."""
+        """Return the signature (32 bytes), then `body`."""
         return self._mac(purpose, body) + body
 
     def verify(self, purpose: str, signed: bytes) -> bytes:
-        """The body. Raises `Foreign` unless this key signed it for this purpose."""
+        """Return the body. Raises `Foreign` unless this key signed it for this purpose."""
         body = signed[_MAC_BYTES:]
         if not hmac.compare_digest(signed[:_MAC_BYTES], self._mac(purpose, body)):
             raise Foreign(f"{purpose}: the signature is wrong: damaged, or signed with another key")
@@ -75,7 +75,7 @@ class Beside(msgspec.Struct, frozen=True):
     """What changes in the same write as a checkpoint."""
 
     unlearnt: Sequence[Unlearnt] = ()  # examples that the trainer raised on
-    taken: Sequence[str] = ()  # readmitted ones that are learnt by now, or put aside anew
+    taken: Sequence[str] = ()  # readmitted ones that are learnt by now, or put aside again
 
 
 NOTHING: Final = Beside()
@@ -92,20 +92,20 @@ class ModelStore(Protocol):
         """
 
     def last(self, model: str) -> Checkpoint | None:
-        """The last checkpoint, to look at: nobody is replaced. Raises `Foreign` as `take` does."""
+        """Return the last checkpoint, to look at: nobody is replaced. Raises `Foreign` as `take` does."""
 
     def request_promotion(self, model: str, learner: str) -> None:
         """Ask the trainer, from outside, to make this learner the champion."""
 
     def promotion_requested(self, model: str) -> tuple[int, str]:
-        """The number of the last request (0: none so far), and its learner. A trainer that remembers the
-        number grants each once."""
+        """Return the number of the last request (0: none so far), and its learner. A trainer that
+        remembers the number grants each once."""
 
     def readmit(self, dead: DeadExample) -> None:
-        """An example that was put aside is to be learnt after all: it moves, at once."""
+        """Let an example that was put aside be learnt after all: it moves, at once."""
 
     def readmitted(self, model: str, count: int) -> list[tuple[str, bytes]]:
-        """The oldest of these that are not yet learnt: id, packed `Example`."""
+        """Return the oldest of these that are not yet learnt: id, packed `Example`."""
 
     def save(self, model: str, revision: int, checkpoint: Checkpoint, beside: Beside = NOTHING) -> int:
         """Replace the checkpoint of `revision`; returns the next revision.
@@ -190,7 +190,8 @@ class RedisModels:
 def taken_by_another(model: str, revision: int, found: int) -> Fenced:
     """Return the error of a trainer that is not the newest any more."""
     return Fenced(
-        f"model {model}: the checkpoint has revision {found}, expected {revision}: another trainer has taken it"
+        f"model {model}: the checkpoint has revision {found}, expected {revision}: another trainer has taken"
+        " it"
     )
 
 
@@ -213,7 +214,8 @@ def opened_checkpoint(signer: Signer, model: str, sealed: bytes) -> Checkpoint:
         raise Foreign(f"model {model}: the checkpoint cannot be read by this release: {error}") from error
     if checkpoint.format > _FORMAT:
         raise Foreign(
-            f"model {model}: the checkpoint has format {checkpoint.format}, this release reads up to {_FORMAT}"
+            f"model {model}: the checkpoint has format {checkpoint.format}, this release reads up to"
+            f" {_FORMAT}"
         )
     return checkpoint
 

@@ -18,7 +18,7 @@ class Suspension(msgspec.Struct, frozen=True):
     """What is known of a source that is suspended, or was. Times in Unix milliseconds."""
 
     since_ms: int
-    events: int = 0  # the last so many ...
+    events: int = 0  # among this many of the last ones ...
     rejects: int = 0  # ... of which these were rejected
     reasons: dict[str, int] = {}  # lately
     # 0 while it is suspended; then, what was received up to here counts towards no new suspension
@@ -33,13 +33,13 @@ class Sources(Protocol):
     """Raises `Unreachable` where the server cannot be reached."""
 
     def all(self) -> dict[str, Suspension]:
-        """Of every source that was ever suspended."""
+        """Return what is known of every source that was ever suspended."""
 
     def suspend(self, source: str, suspension: Suspension) -> None:
-        """Raises `LogFull` where the server has no room."""
+        """Suspend a source. Raises `LogFull` where the server has no room."""
 
     def resume(self, source: str, now_ms: int) -> bool:
-        """False if it is not suspended. Raises `LogFull` as above."""
+        """Let it go on; False if it is not suspended. Raises `LogFull` as above."""
 
 
 class RedisSources:

@@ -19,7 +19,7 @@ from state.memory.memory_directory import MemoryDirectory
 from state.memory.memory_models import MemoryModels
 from state.memory.memory_shards import MemoryShards
 from state.model_store import Signer
-from state.shards.redis_shards import ShardCommit
+from state.shards.shard_protocols import ShardCommit
 
 SHARDS = 3
 SIGNER = Signer(bytes(range(32)))

@@ -6,7 +6,7 @@ import sys
 from flows.archive import Archiver
 from flows.runtime.deployment import Deployment
 from flows.services import backups, restore
-from state.state_digest import Digest
+from state.digest_entries import Digest
 from tests.site import Site
 
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from connectors.raw.kafka_log import KafkaRawReader, KafkaRawWriter
 from connectors.raw.log import START, RawReader, RawWriter
-from connectors.raw.redis_log import RedisRawReader, RedisRawWriter
+from connectors.raw.redis_log import RedisRawReader
+from connectors.raw.redis_writer import RedisRawWriter
 from connectors.wire.avro import AvroReader, SchemaRegistry
 from schemas.config import Kafka
 from schemas.errors import Foreign

@@ -27,7 +27,7 @@ from schemas.records.shard_log import Tick
 from schemas.wire.events import RawEvent
 from schemas.wire.triggers import Absorb
 from state import state_digest
-from state.state_digest import Digest
+from state.digest_entries import Digest
 
 START_S = 1_767_225_600  # 2026-01-01T00:00:00Z
 TEXT = """
@@ -131,7 +131,6 @@ class Site:
         )
 
     # --- what happens
-    # -----------------------------------------------------------------------------------------------
 
     def step(self) -> None:
         """One of the things that happen."""
@@ -206,7 +205,6 @@ class Site:
             self.worker.commit(self.worker.apply(entries))
 
     # --- what came of it
-    # --------------------------------------------------------------------------------------------
 
     def digest(self, said: bool = False) -> Digest:
         """`said`: sealed values by what they say, not by their bytes."""

@@ -42,7 +42,11 @@ FLOWS = (
     ("flows.cli", "flows.lab"),
 )
 THINKING = ("flows/logic/",)
-REDIS_STREAMS = ("connectors/raw/redis_log.py", "connectors/sinks/redis_sink.py")
+REDIS_STREAMS = (
+    "connectors/raw/redis_log.py",
+    "connectors/raw/redis_writer.py",
+    "connectors/sinks/redis_sink.py",
+)
 TWINS = ("state/memory",)  # the twins in memory
 EDGES_IN_BYTEWAX = ("bytewax.inputs", "bytewax.outputs")
 OUTSIDE_WORLD = (

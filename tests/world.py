@@ -126,8 +126,7 @@ class World:
         assert body is not None
         return compile_rules(rules_from(body), version, self.dedupe, SHARDS)
 
-    # --- what happens
-    # -----------------------------------------------------------------------------------------------
+    # --- what happens -----------------------------------------------------------------------------
 
     def announce(self, rules: str) -> None:
         version = self.directory.sent("rules") + 1
@@ -214,8 +213,7 @@ class World:
             self.directory.forward(entry.shard, entry.seq, msgspec.msgpack.decode(entry.body, type=Absorb))
             self._forwarded[entry.shard] = entry.seq
 
-    # --- what came of it
-    # --------------------------------------------------------------------------------------------
+    # --- what came of it --------------------------------------------------------------------------
 
     def root(self, who: Identifier) -> bytes:
         root = self.directory.lookup([who.hash])[0]

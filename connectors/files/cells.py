@@ -49,7 +49,7 @@ Row = dict[str, Any]
 
 
 def cell_of(text: str) -> Cell:
-    """The value that a text is written for; only needed where it begins with one of `MARKS`.
+    """Return the value that a text is written for; only needed where it begins with one of `MARKS`.
 
     >>> cell_of('="0044"'), cell_of("'0044"), cell_of("'t Hooft"), cell_of("#SPILL!")
     ('0044', '0044', "'t Hooft", Broken(reason='cell_error', detail='#SPILL!'))

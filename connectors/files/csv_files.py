@@ -33,10 +33,10 @@ Records = Iterator[tuple[int, list[str] | Broken]]
 
 
 def looked_through(file: BinaryIO, lines: bool) -> tuple[str, str]:
-    """Hash of the bytes, and their encoding, where lines are looked at: by its mark, else UTF-8 unless most
-    lines with other letters than ASCII are none. A few bad ones do not make it another encoding. Then it is
-    GB 18030, where a letter takes two bytes, unless most such bytes stand alone among ASCII, as ü and é do:
-    Windows-1252, which Excel writes in the west."""
+    """Return the hash of the bytes, and their encoding, where lines are looked at: by its mark, else UTF-8
+    unless most lines with other letters than ASCII are none. A few bad ones do not make it another
+    encoding. Then it is GB 18030, where a letter takes two bytes, unless most such bytes stand alone
+    among ASCII, as ü and é do: Windows-1252, which Excel writes in the west."""
     hashed, foreign, bad = blake2b(digest_size=12), 0, 0
     runs = alone = 0
     marked: str | None = None
@@ -61,8 +61,8 @@ def looked_through(file: BinaryIO, lines: bool) -> tuple[str, str]:
 
 
 def records(text: TextIO, quoted: bool = True, skip_blanks: bool = False) -> Records:
-    """Each record with the number that a person sees: the headings, which come first, are 1. `text` is open
-    with `newline=""`.
+    """Yield each record with the number that a person sees: the headings, which come first, are 1. `text` is
+    open with `newline=""`.
 
     A record of nothing (an empty line) is left out, but counts. `quoted`: whether a quote at the beginning of
     a cell holds it together; `skip_blanks`: whether blanks before a cell are none of it.

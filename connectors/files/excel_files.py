@@ -68,7 +68,8 @@ class ExcelSheet:
         self._book.close()
         if not self._book.sheetnames and _is_strict(self._path):
             raise ConfigError(
-                f"{self._path.name} is a Strict Open XML workbook: save it as an ordinary Excel workbook (.xlsx)"
+                f"{self._path.name} is a Strict Open XML workbook: save it as an ordinary Excel workbook"
+                " (.xlsx)"
             )
         there = f"but {', '.join(tables)}" if tables else "nor any other"
         if name in self._book.sheetnames or name is None:
@@ -77,7 +78,7 @@ class ExcelSheet:
         raise ConfigError(f"{self._path.name} has no sheet {name!r}, {there}")
 
     def rows(self) -> Iterator[tuple[int, Cells | Broken]]:
-        """Those that the file has, with their own numbers, empty ones too."""
+        """Yield those that the file has, with their own numbers, empty ones too."""
         shown = 0
         with self._sheet._get_source() as self._source:  # there is no other way below the stated range
             parser = _Cells(
@@ -97,7 +98,7 @@ class ExcelSheet:
                 yield shown + 1, Broken("not_xlsx", "the file is damaged from here on")
 
     def share(self) -> float:
-        """By the bytes of the sheet, as they are unpacked."""
+        """Return how far it is, by the bytes of the sheet, as they are unpacked."""
         if self._source is None:
             return 0.0
         size = self._book._archive.getinfo(self._sheet._worksheet_path).file_size  # as above
@@ -129,7 +130,7 @@ class _Cells(WorkSheetParser):  # type: ignore[misc]  # openpyxl has no types
         self._shown = _shown_as(book)
 
     def parse_cell(self, element: Element) -> dict[str, Any]:
-        """As `openpyxl` reads it, and what it leaves out."""
+        """Read a cell as `openpyxl` does, and what it leaves out."""
         try:
             cell: dict[str, Any] = super().parse_cell(element)
         except (ValueError, IndexError, TypeError) as error:

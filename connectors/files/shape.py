@@ -18,7 +18,8 @@ _WIDTH: Final = 3
 _FOOT_MAX: Final = 12  # rows; more are no footer
 # What the first cell of a row of totals says.
 _TOTAL: Final = re.compile(
-    r"(?:grand |sub)?totals?|sum|(?:gesamt|zwischen)?summe|gesamt|insgesamt|总计|合计|共计|小计|总和|汇总|總計|合計|小計"
+    r"(?:grand |sub)?totals?|sum|(?:gesamt|zwischen)?summe|gesamt|insgesamt"
+    r"|总计|合计|共计|小计|总和|汇总|總計|合計|小計"
     r"|total g[ée]n[ée]ral|somme|totale|suma",
     re.IGNORECASE,
 )
@@ -30,7 +31,7 @@ Cells = Callable[[Any], list[Any]]  # the cells of a row, empty ones too or not
 
 
 def shaped(rows: Iterator[Row], cells: Cells) -> Iterator[Row]:
-    """The headings and the rows below them, with their own numbers; rows of nothing are left out."""
+    """Yield the headings and the rows below them, with their own numbers; rows of nothing are left out."""
     found = _below_titles(rows, cells)
     head = next(found, None)
     if head is None:

@@ -70,7 +70,7 @@ class TableFile:
 
     @property
     def is_text(self) -> bool:
-        """Whether its cells may be texts that stand for something else, as people type them."""
+        """Return whether its cells may be texts that stand for something else, as people type them."""
         return self.kind in _CSV or self.kind == ".xlsx"
 
     def progress(self) -> float:
@@ -79,7 +79,7 @@ class TableFile:
         return min(1.0, self._file.tell() / self._size)
 
     def rows(self) -> Rows:
-        """Raises `ConfigError` where the file as a whole is not of its kind."""
+        """Yield the rows. Raises `ConfigError` where the file as a whole is not of its kind."""
         if self.kind in _CSV:
             return self._csv()
         match self.kind:
@@ -100,7 +100,8 @@ class TableFile:
                 raise ConfigError(f"{self.path.name}: its headings cannot be read: {first.detail}")
             if any("\0" in cell for cell in first):
                 raise ConfigError(
-                    f"{self.path.name} has letters of two bytes and no mark that says so: try --encoding utf-16-le"
+                    f"{self.path.name} has letters of two bytes and no mark that says so: try --encoding"
+                    " utf-16-le"
                 )
             headings = self._headings(first)
             for number, cells in found:

@@ -45,7 +45,7 @@ def build(
     standing: Callable[[], Standing] = Standing,
     door: Door | None = None,
 ) -> Starlette:
-    """The gateway. `read_profile(namespace, value)` runs in a thread; the writer is closed when the
+    """Return the gateway. `read_profile(namespace, value)` runs in a thread; the writer is closed when the
     application stops.
 
     `stewardship`: what holders of a steward's token get; None where there is no access to identities at all.

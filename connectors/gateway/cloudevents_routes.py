@@ -29,7 +29,8 @@ _read_list = msgspec.json.Decoder(list[Raw]).decode
 
 
 def cloudevent_routes(intake: Intake) -> Routes:
-    """One path; the content type says which mode it is. The write key comes as Bearer or Basic user."""
+    """Return the one path; the content type says which mode it is. The write key comes as Bearer or Basic
+    user."""
 
     async def events(request: Request) -> Response:
         media = request.headers.get("content-type", "").partition(";")[0].strip().lower()

@@ -35,7 +35,7 @@ class Bounds(msgspec.Struct, frozen=True):
 
 
 def bounded(bounds: Bounds) -> type["Connection"]:
-    """The connections of one server, which know of each other."""
+    """Return the connections of one server, which know of each other."""
     return type("BoundedConnection", (Connection,), {"bounds": bounds, "idle": {}})
 
 
@@ -237,7 +237,8 @@ class Connection(HttpToolsProtocol):
 def _head_too_large(bounds: Bounds) -> Refused:
     return Refused(
         "head_too_large",
-        f"what stands before the body (or around its chunks) has more than {bounds.head_bytes} bytes or {bounds.headers} headers",
+        f"what stands before the body (or around its chunks) has more than {bounds.head_bytes} bytes or"
+        f" {bounds.headers} headers",
         _CLOSE,
     )
 

@@ -20,7 +20,7 @@ _JITSU = ("/api/s", "/api/s/s2s")
 
 
 def dialect_routes(intake: Intake) -> Routes:
-    """Their ways in; who sends and what is taken is as it is for Segment's."""
+    """Return their ways in; who sends and what is taken is as it is for Segment's."""
 
     async def source_config(request: Request) -> Response:
         sender = intake.named(request) or intake.sender(None)

@@ -1,5 +1,5 @@
 """What would be refused behind the gateway is refused at it: its sender hears of it, and it cannot suspend
-his source.
+the sender's source.
 
 Judging an event costs ten times what taking it in does. So only those are judged whose look is not that of a
 good event; to look takes about a microsecond, and errs on the side of looking good: `resolve` judges
@@ -22,7 +22,8 @@ Judge = Callable[[RawEvent], Reject | None]
 _PROPERTY_BYTES: Final = 5  # of the shortest, with its comma: `"":1,`
 _DIGITS: Final = 19  # of the smallest number that 64 bits may not hold
 _SAME: Final = 10  # times one sign alone: no id of anybody
-_SHAPE: Final = bytes(48 if 48 <= code < 58 else 91 if code in b"{[" else 32 for code in range(256))
+_SHAPES: Final = dict.fromkeys(b"0123456789", ord("0")) | dict.fromkeys(b"{[", ord("["))
+_SHAPE: Final = bytes(_SHAPES.get(code, ord(" ")) for code in range(256))
 _BIG: Final = b"0" * _DIGITS
 _tells: Final = re.compile("[1-9]").search  # somebody from somebody else, as few placeholders do
 _EVERY_MS: Final = 60_000
@@ -45,8 +46,8 @@ class Door:
         self._oldest = self._newest = timedelta()  # since 1970
 
     def refusal(self, kind: str, head: Any, message_id: Any, event: RawEvent) -> Reject | None:
-        """Why it is not taken. `head`: a `connectors.gateway.messages.Head`; `kind`, `message_id`: what the
-        event has now."""
+        """Return why it is not taken. `head`: a `connectors.gateway.messages.Head`; `kind`, `message_id`:
+        what the event has now."""
         if self._looks_good(kind, head, message_id, event.value, event.received_ms):
             return None
         try:

@@ -17,7 +17,7 @@ _padding: Final = re.compile(rb"\0*+").match
 
 
 async def gunzip(body: bytes, limit: int) -> bytes:
-    """At most `limit` bytes come out, so a bomb costs no more memory than an honest body. Raises
+    """Unpack; at most `limit` bytes come out, so a bomb costs no more memory than an honest body. Raises
     `Refused`."""
     packed, at, room = memoryview(body), 0, limit
     parts: list[bytes] = []

@@ -37,15 +37,15 @@ class Stewardship(Protocol):
     def history(self, named: str) -> object | None: ...
 
     def reviews(self, after: str) -> object:
-        """The page of the queue behind `after`, with `next`."""
+        """Return the page of the queue behind `after`, with `next`."""
 
     def review(self, ident: str) -> object | None: ...
 
     def decision(self, ident: str, said: str) -> bytes | None:
-        """The order that a decision is; None: there is no such pair."""
+        """Return the order that a decision is; None: there is no such pair."""
 
     def judge(self, document: bytes) -> tuple[Order, RawEvent, str] | Reject:
-        """An order, how it lies in the raw log, and what stands against it now."""
+        """Return an order, how it lies in the raw log, and what stands against it now."""
 
 
 class _Decision(msgspec.Struct):

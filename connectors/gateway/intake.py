@@ -24,7 +24,7 @@ from schemas.wire.events import RawEvent
 _BODY_S = 30  # for the whole body to arrive
 _LOG_S = 10  # for the log to take a request's events
 _SUSPENDED_S = 60  # until a sender whose source is suspended asks again: a person has to mend it
-_SPREAD = 16  # what a batch says once for all its events may make so many times the largest body of it
+_SPREAD = 16  # what a batch says once for all its events may make this many times the largest body of it
 _SUCCESS = b'{"success":true}'
 
 Keyed = tuple[str, RawEvent]  # with the key that keeps the order
@@ -55,7 +55,7 @@ class Intake:
         self._watch = watch
 
     async def body(self, request: Request, *, may_be_empty: bool = False) -> bytes:
-        """The body without its gzip, never more than `batch_bytes` in memory. Raises `Refused`."""
+        """Return the body without its gzip, never more than `batch_bytes` in memory. Raises `Refused`."""
         limit = self._batch_bytes
         encoding = request.headers.get("content-encoding", "identity").lower()
         if encoding not in ("gzip", "identity", ""):
@@ -70,8 +70,8 @@ class Intake:
         return body
 
     def named(self, request: Request) -> Sender | None:
-        """Who sends, as the request says outside of its body: known before anything is read. None where it
-        says nothing.
+        """Return who sends, as the request says outside of its body: known before anything is read. None
+        where it says nothing.
 
         A Basic user is a write key and nothing else, so it wins and is refused when it is wrong. An unknown
         Bearer may be the OAuth token of a client that has its key in the body (Segment's for Python), and
@@ -91,12 +91,13 @@ class Intake:
         return None
 
     def sender(self, key: object) -> Sender:
-        """Who sends with this key. Raises `Refused`."""
+        """Return who sends with this key. Raises `Refused`."""
         sender = self._senders.get(key) if isinstance(key, str) else None
         if sender is None:
             raise Refused(
                 "write_key_invalid",
-                "the write key is missing or unknown: send it as Basic user, as Bearer or as writeKey in the body",
+                "the write key is missing or unknown: send it as Basic user, as Bearer or as writeKey in the"
+                " body",
             )
         if not sender.enabled:
             raise Refused("source_disabled", "this write key is switched off")
@@ -139,14 +140,14 @@ class Intake:
 
 
 def one(event: RawEvent) -> Response:
-    """The answer to a request that was one event: its fault is the request's."""
+    """Return the answer to a request that was one event: its fault is the request's."""
     if event.fault is not None:
         return Refused(event.fault, event.detail).response()
     return Response(_SUCCESS, media_type="application/json")
 
 
 def many(events: Sequence[Keyed]) -> Response:
-    """The answer to a batch: 200, with the faults of single events listed."""
+    """Return the answer to a batch: 200, with the faults of single events listed."""
     errors = [
         {"index": index, "code": event.fault, "message": event.detail}
         for index, (_, event) in enumerate(events)
@@ -158,7 +159,7 @@ def many(events: Sequence[Keyed]) -> Response:
 
 
 def credential(request: Request) -> str | None:
-    """The Bearer token or the Basic user (its colon may be missing)."""
+    """Return the Bearer token or the Basic user (its colon may be missing)."""
     return _authorization(request)[1]
 
 
@@ -177,7 +178,8 @@ def _authorization(request: Request) -> tuple[str, str | None]:
 
 
 async def read(request: Request, limit: int) -> bytes:
-    """The body as sent, refused as soon as it is known to be longer than `limit` bytes. Raises `Refused`."""
+    """Return the body as sent, refused as soon as it is known to be longer than `limit` bytes. Raises
+    `Refused`."""
     length = request.headers.get("content-length", "0")
     if length.isdecimal() and int(length[:20]) > limit:
         raise too_large(limit)

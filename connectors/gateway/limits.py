@@ -19,7 +19,7 @@ class Bucket:
         self._at_s = now_s
 
     def take(self, count: int, now_s: float) -> float:
-        """Seconds to wait before trying again; 0 means that `count` tokens were taken."""
+        """Return the seconds to wait before trying again; 0 means that `count` tokens were taken."""
         self._tokens = min(self._most, self._tokens + (now_s - self._at_s) * self._per_second)
         self._at_s = now_s
         if self._tokens <= 0:

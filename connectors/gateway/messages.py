@@ -62,7 +62,7 @@ _read_head = msgspec.json.Decoder(Head).decode
 
 
 def head_of(message: bytes) -> Head | Reject:
-    """The fields that the gateway needs, or why there are none."""
+    """Return the fields that the gateway needs, or why there are none."""
     if message[:1] != b"{":
         return Reject("not_an_object", "an event must be a JSON object")
     try:
@@ -76,13 +76,13 @@ def head_of(message: bytes) -> Head | Reject:
 
 
 def keyed(message: bytes, shared: Shared) -> Keyed:
-    """The event and its ordering key. `fault` is set, on at most `limit` of the original bytes, where it is
-    refused."""
+    """Return the event and its ordering key. `fault` is set, on at most `limit` of the original bytes,
+    where it is refused."""
     return keyed_by(head_of(message), message, shared)
 
 
 def keyed_by(head: Head | Reject, message: bytes, shared: Shared) -> Keyed:
-    """`keyed` for a message whose head is known already."""
+    """Do as `keyed` for a message whose head is known already."""
     if len(message) > shared.limit:
         detail = f"the event has {len(message)} bytes, at most {shared.limit} are allowed"
         return faulty("too_large", detail, message, shared)
@@ -143,13 +143,19 @@ def _additions(head: Head, shared: Shared, message_id: object) -> tuple[dict[str
 
 
 def faulty(reason: RejectReason, detail: str, message: bytes, shared: Shared) -> Keyed:
-    """An event for the dead-letter log."""
-    return str(uuid4()), RawEvent(message[: shared.limit], shared.received_ms, shared.source, reason, detail)
+    """Return an event for the dead-letter log."""
+    return str(uuid4()), RawEvent(
+        value=message[: shared.limit],
+        received_ms=shared.received_ms,
+        source=shared.source,
+        fault=reason,
+        detail=detail,
+    )
 
 
 def fields_of(value: Raw | UnsetType) -> dict[str, Raw]:
-    """The members of a batch-level object; {} for anything else: it is no item's own, so none is refused for
-    it."""
+    """Return the members of a batch-level object; {} for anything else: it is no item's own, so none is
+    refused for it."""
     try:
         return {} if value is UNSET else _read_fields(value)
     except (ValueError, RecursionError):

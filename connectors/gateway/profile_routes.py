@@ -1,5 +1,5 @@
-"""`GET /v1/profiles/{namespace}:{value}`: a customer as the engine sees him now, for those who hold a read
-token."""
+"""`GET /v1/profiles/{namespace}:{value}`: a customer as the engine sees them now, for those who hold a
+read token."""
 
 from collections.abc import Callable
 from typing import Any

@@ -84,14 +84,14 @@ class Refused(MillraceError):
         self.headers = headers
 
     def response(self) -> Response:
-        """`{code, message}`; a code without a status of its own is the sender's fault: 400."""
+        """Return `{code, message}`; a code without a status of its own is the sender's fault: 400."""
         return problem(_STATUS.get(self.code, 400), self.code, str(self), self.headers)
 
 
 def later(
     code: Code, message: str, wait_s: float, headers: Mapping[str, str] = {}
 ) -> Refused:  # never written to
-    """A refusal that says when to come back, in whole seconds from now (at least one)."""
+    """Return a refusal that says when to come back, in whole seconds from now (at least one)."""
     seconds = str(max(1, ceil(wait_s)))
     return Refused(code, message, {"Retry-After": seconds, "X-RateLimit-Reset": seconds, **headers})
 

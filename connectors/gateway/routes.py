@@ -12,8 +12,8 @@ Routes = list[tuple[str, str, Endpoint]]  # method, path, what answers
 
 
 def private(routes: Routes) -> Routes:
-    """The same, whose answers nobody on the way may keep: they are about customers, for the holder of a
-    token."""
+    """Return the same routes, whose answers nobody on the way may keep: they are about customers, for the
+    holder of a token."""
     return [(method, path, _unkept(endpoint)) for method, path, endpoint in routes]
 
 

@@ -18,12 +18,12 @@ _scalar: Final = re.compile(rb"[^\s,:\[\]{}\"]++").match
 _brackets: Final = re.compile(rb'(?:[^"\[\]{}]++|' + _STRING + rb")*+([\[{]++|[\]}])", re.DOTALL).match
 _space: Final = re.compile(rb"[ \t\r\n]*+").match
 _CROWD = 50_000  # commas, more than a batch of 500 KB has that holds events
-_SAMPLE = 61  # one byte of so many
+_SAMPLE = 61  # one byte of this many
 _LOOK_EVERY = 64  # brackets between two looks at the clock
 
 
 async def members_of(body: bytes) -> dict[bytes, bytes]:
-    """The members of an object, names and values as they stand."""
+    """Return the members of an object, names and values as they stand."""
     found: dict[bytes, bytes] = {}
     name = b""
     async for sort, part in _parts(body, b"{", b"}"):
@@ -35,7 +35,7 @@ async def members_of(body: bytes) -> dict[bytes, bytes]:
 
 
 async def items_of(body: bytes, most: int) -> list[bytes]:
-    """The items of a list, as they stand; where there are more than `most`, one more than that."""
+    """Return the items of a list, as they stand; where there are more than `most`, one more than that."""
     found: list[bytes] = []
     async for _, part in _parts(body, b"[", b"]"):
         found.append(part)
@@ -45,8 +45,8 @@ async def items_of(body: bytes, most: int) -> list[bytes]:
 
 
 def crowded(body: bytes) -> bool:
-    """Whether it may hold so many values that a decoder, which makes all of them at once, would keep the
-    others waiting."""
+    """Return whether it may hold so many values that a decoder, which makes all of them at once, would
+    keep the others waiting."""
     if len(body) < _CROWD:
         return False
     # counting them all would take a tenth of the time that decoding does

@@ -36,11 +36,11 @@ _read_batch = msgspec.json.Decoder(_Batch).decode
 
 
 def segment_routes(intake: Intake) -> Routes:
-    """`POST /v1/{type}`, `/v1/batch` and `/v1/import`, their short forms; `GET
+    """Return `POST /v1/{type}`, `/v1/batch` and `/v1/import`, their short forms; `GET
     /v1/projects/{writeKey}/settings`."""
 
     async def client_metrics(request: Request) -> Response:
-        """The browser client's figures about itself: taken, not kept."""
+        """Take the browser client's figures about itself, and do not keep them."""
         await intake.body(request)
         return many([])
 
@@ -72,7 +72,14 @@ def message_endpoint(intake: Intake, kind: str) -> Endpoint:
         key, event = keyed_by(
             head,
             body,
-            Shared(sender.source, now_ms(), intake.event_bytes, kind, sender.merges, door=intake.door),
+            Shared(
+                source=sender.source,
+                received_ms=now_ms(),
+                limit=intake.event_bytes,
+                kind=kind,
+                merges=sender.merges,
+                door=intake.door,
+            ),
         )
         await intake.store(sender, [(key, event)])
         return one(event)
@@ -104,7 +111,7 @@ def batch_endpoint(intake: Intake) -> Endpoint:
 
 
 def now_ms() -> int:
-    """The gateway's clock: what `received_ms` says."""
+    """Return the gateway's clock: what `received_ms` says."""
     return time.time_ns() // 1_000_000
 
 
@@ -119,7 +126,8 @@ def _shared(body: _Batch, sender: Sender, intake: Intake) -> Shared:
     if common * len(body.batch) > intake.spread_bytes:
         raise Refused(
             "batch_too_large",
-            f"{common} bytes of context, integrations and sentAt for each of {len(body.batch)} events are more than"
+            f"{common} bytes of context, integrations and sentAt for each of {len(body.batch)} events are"
+            " more than"
             f" {intake.spread_bytes} in all: send smaller batches",
         )
     sent_at = None if body.sentAt is UNSET else bytes(body.sentAt)

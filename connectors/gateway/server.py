@@ -20,7 +20,7 @@ _FILES = 128  # open besides: the log, the profiles, what Python reads
 
 
 def server(app: ASGIApp, bounds: Bounds | None = None) -> uvicorn.Server:
-    """To be run with `sockets=[listen(...)]`."""
+    """Return the server, to be run with `sockets=[listen(...)]`."""
     return uvicorn.Server(
         uvicorn.Config(
             app,

@@ -1,4 +1,4 @@
-"""Who may read: holders of a token, each with a limit on how many names he may try that nobody has."""
+"""Who may read: holders of a token, each with a limit on how many names they may try that nobody has."""
 
 import hmac
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ class Reader:
             )
 
     def missed(self) -> Refused:
-        """Count a name that nobody has: who tries all telephone numbers finds his limit."""
+        """Count a name that nobody has: whoever tries all telephone numbers reaches the limit."""
         self._misses.take(1, monotonic())
         return Refused("profile_unknown", "nobody has this identifier")
 
@@ -43,7 +43,7 @@ class Tokens:
         return bool(self._readers)
 
     def reader(self, request: Request) -> Reader | None:
-        """Who asks; None for a token that is none of these."""
+        """Return who asks; None for a token that is none of these."""
         given = (credential(request) or "").encode()
         found = None
         for token, reader in self._readers:

@@ -31,7 +31,7 @@ class Turns:
 async def in_turns(
     work: Callable[[Sequence[Item]], list[Done]], items: Sequence[Item], size: int
 ) -> list[Done]:
-    """`work(items)`, a few items at a time; `size` is how many bytes of work they all are."""
+    """Do `work(items)`, a few items at a time; `size` is how many bytes of work they all are."""
     if len(items) <= _STEP and size <= _STEP_BYTES:
         return work(items)
     step = max(1, min(_STEP, len(items) * _STEP_BYTES // max(1, size)))

@@ -24,31 +24,24 @@ from confluent_kafka import (
     TopicPartition,
 )
 
-from connectors.kafka_trouble import Trouble
+from connectors.raw.kafka_link import PING_S, KafkaLink, in_words
 from connectors.raw.kafka_records import Transform, headers_of, read_record
 from connectors.raw.log import START
 from connectors.wire.avro import AvroReader
 from schemas.config import Kafka
-from schemas.errors import ConfigError, Foreign, LogFull, Outgrown, Refused, Unreachable
+from schemas.errors import Foreign, LogFull, Outgrown, Refused, Unreachable
 from schemas.metrics import KAFKA_SKIPPED
 from schemas.wire.events import RawBatch, RawEvent
 
 log = structlog.get_logger()
 
-# how long a cluster may take to answer at the start; a death so soon is a quick one to the supervisor, who
-# then gives up
-CONNECT_S = 5.0
 ANSWER_S = 10.0  # how long it may take to say where a partition begins
 ELECTION_S = 0.1  # until it is asked again, while a partition has no leader
 DELIVERY_MS = 10_000  # how long it may take to store a record
-PING_S = 1.5
 BATCH_EVENTS = 500
-RECORDS_MAX, KBYTES_MAX = (
-    100_000,
-    1_048_576,
-)  # that wait in a producer, where kafka.options says nothing else: librdkafka's own
+# That wait in a producer, where kafka.options says nothing else: librdkafka's own.
+RECORDS_MAX, KBYTES_MAX = 100_000, 1_048_576
 COMMIT_EVERY_S = 1.0
-LOOK_EVERY_S = 30.0  # at how many partitions there are
 # Said for a moment after a topic was made or a broker has come back; where they begin is the one question
 # that librdkafka does not repeat.
 _ELECTING = (
@@ -67,7 +60,7 @@ class KafkaRawWriter:
     """
 
     def __init__(self, config: Kafka, seal: Transform | None) -> None:
-        self._link = _Link(config)
+        self._link = KafkaLink(config)
         self._topic = config.topics[0]
         self._seal = seal
         self._turn = itertools.count()
@@ -107,7 +100,8 @@ class KafkaRawWriter:
             self._bytes -= size
         if failed is not None:
             raise Unreachable(
-                f"Kafka at {self._link.bootstrap} did not store our events: {self._link.trouble or failed.str()}"
+                f"Kafka at {self._link.bootstrap} did not store our events:"
+                f" {self._link.trouble or failed.str()}"
             )
 
     def _hand_over(
@@ -123,7 +117,7 @@ class KafkaRawWriter:
                     self._topic, value, partition=number, headers=headers, on_delivery=delivery.arrived
                 )
             except (BufferError, KafkaException) as error:
-                why = _words(error) if isinstance(error, KafkaException) else str(error)
+                why = in_words(error) if isinstance(error, KafkaException) else str(error)
                 which = f"record {count} of {len(events)}; those before it may be stored"
                 raise Unreachable(f"Kafka at {self._link.bootstrap} does not take {which}: {why}") from error
 
@@ -132,11 +126,11 @@ class KafkaRawWriter:
             await asyncio.to_thread(self._producer.list_topics, self._topic, PING_S)
         except KafkaException as error:
             raise Unreachable(
-                f"Kafka at {self._link.bootstrap} does not answer: {self._link.trouble or _words(error)}"
+                f"Kafka at {self._link.bootstrap} does not answer: {self._link.trouble or in_words(error)}"
             ) from error
 
     async def close(self) -> None:
-        """Waits for what is under way."""
+        """Wait for what is under way."""
         await asyncio.to_thread(self._producer.flush, DELIVERY_MS / 1000)
         self._closing.set()
         await asyncio.to_thread(self._thread.join)
@@ -188,7 +182,7 @@ class KafkaRawReader:
         bytes_max: int,
         clock: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
-        self._link = _Link(config)
+        self._link = KafkaLink(config)
         self._open = open
         self._avro = avro
         self._bytes_max = bytes_max
@@ -204,7 +198,7 @@ class KafkaRawReader:
                 "allow.auto.create.topics": False,
                 "fetch.wait.max.ms": 100,
                 "queued.max.messages.kbytes": 8192,  # for each partition ...
-                "fetch.queue.backoff.ms": 10,  # ... and so long until a full queue is looked at again
+                "fetch.queue.backoff.ms": 10,  # ... and how long until a full queue is looked at again
             },
         )
         self._next: dict[tuple[str, int], int] = {}
@@ -214,12 +208,12 @@ class KafkaRawReader:
         self._found = self._link.partitions(self._consumer, config.topics)
 
     def partitions(self) -> list[str]:
-        """Topic by topic in the order of the configuration, each in the order of its numbers."""
+        """Return them topic by topic in the order of the configuration, each in the order of its numbers."""
         return [f"{topic}/{number}" for topic, count in self._found.items() for number in range(count)]
 
     def assign(self, positions: Mapping[str, int]) -> None:
-        """Raises `Foreign` where the broker does not have what follows a position (and `kafka.trimmed` does
-        not say to skip it)."""
+        """Read these. Raises `Foreign` where the broker does not have what follows a position (and
+        `kafka.trimmed` does not say to skip it)."""
         self._next = {}
         self.join(positions)
 
@@ -239,7 +233,8 @@ class KafkaRawReader:
                 continue
             if position >= high:
                 raise Foreign(
-                    f"{name} ends at offset {high - 1} and we have read up to {position}: it was made anew, or has lost records"
+                    f"{name} ends at offset {high - 1} and we have read up to {position}: it was made again,"
+                    " or has lost records"
                 )
             following = max(position + 1, low)
             if following > position + 1:
@@ -261,7 +256,8 @@ class KafkaRawReader:
     def _pass_over(self, name: str, following: int, low: int) -> None:
         if not self._skips:
             raise Foreign(
-                f"{name} begins at offset {low} and we have read up to {following - 1}: its retention was too short for us. To go on"
+                f"{name} begins at offset {low} and we have read up to {following - 1}: its retention was"
+                " too short for us. To go on"
                 f" without these {low - following} records set kafka.trimmed to skip"
             )
         KAFKA_SKIPPED.labels(name).inc(low - following)
@@ -298,7 +294,7 @@ class KafkaRawReader:
             raise Refused(f"Kafka at {self._link.bootstrap} {self._link.verdict}")
         for place, (_, positions) in batches.items():
             self._next[place] = positions[-1] + 1
-        if self._stopped:  # librdkafka has given a partition up: all of them anew from where we are
+        if self._stopped:  # librdkafka has given a partition up: read all of them again from where we are
             self._consume()
         return [
             RawBatch(partition=f"{topic}/{number}", after=positions[-1], events=events, positions=positions)
@@ -306,14 +302,14 @@ class KafkaRawReader:
         ]
 
     def lag(self) -> dict[str, int]:
-        """In offsets, by what the broker said with the last records it gave."""
+        """Return it in offsets, by what the broker said with the last records it gave."""
         return {
             f"{topic}/{number}": max(0, self._end(topic, number) - following)
             for (topic, number), following in self._next.items()
         }
 
     def committed(self, positions: Mapping[str, int]) -> None:
-        """Writes the group offsets that lag dashboards look at, without waiting, at most once a second.
+        """Write the group offsets that lag dashboards look at, without waiting, at most once a second.
         Nothing here reads them."""
         self._commits |= {_split(name): position + 1 for name, position in positions.items()}
         now = time.monotonic()
@@ -345,7 +341,7 @@ class KafkaRawReader:
                 if error.args[0].code() not in _ELECTING or time.monotonic() >= deadline:
                     where = f"where {topic}/{number} begins"
                     raise Unreachable(
-                        f"Kafka at {self._link.bootstrap} does not say {where}: {_words(error)}"
+                        f"Kafka at {self._link.bootstrap} does not say {where}: {in_words(error)}"
                     ) from error
                 time.sleep(ELECTION_S)
         if found is None:
@@ -372,87 +368,6 @@ class KafkaRawReader:
                 self._link.say(error, partition=place)  # librdkafka tries again by itself
 
 
-class _Link:
-    """What producer and consumer share: the options, and the errors that librdkafka reports beside the
-    calls."""
-
-    def __init__(self, config: Kafka) -> None:
-        self.bootstrap = config.bootstrap
-        self.trouble = ""  # the last such error, in words
-        self.verdict = ""  # one that no waiting will mend
-        self._connected = False
-        self._look_at = 0.0
-        self._trouble = Trouble(bootstrap=self.bootstrap)
-        self._options = {name: str(value) for name, value in config.options.items()}
-
-    def open(self, kind: Callable[[dict[str, Any]], Any], ours: dict[str, Any]) -> Any:
-        options = {"log_level": 2, "topic.metadata.propagation.max.ms": 5_000, **self._options, **ours}
-        options |= {"bootstrap.servers": self.bootstrap, "error_cb": self._report}
-        try:
-            return kind(options)
-        except KafkaException as error:
-            raise ConfigError(f"kafka.options: {_words(error)}") from None
-
-    def partitions(self, client: Any, topics: Sequence[str]) -> dict[str, int]:
-        """How many partitions each topic has. Raises `Unreachable` within 5 s."""
-        deadline = time.monotonic() + CONNECT_S
-        while True:
-            try:
-                # All topics are listed, since asking for one by name may create it.
-                found = client.list_topics(timeout=min(2.0, max(0.1, deadline - time.monotonic()))).topics
-                break
-            except KafkaException as error:
-                client.poll(0)  # calls `_report`
-                if self.verdict:
-                    raise Refused(f"Kafka at {self.bootstrap} {self.verdict}") from error
-                if time.monotonic() >= deadline:
-                    raise Unreachable(
-                        f"Kafka at {self.bootstrap} does not answer: {self.trouble or _words(error)}"
-                    ) from error
-        self._connected = True
-        self._look_at = time.monotonic() + LOOK_EVERY_S
-        missing = [topic for topic in topics if topic not in found]
-        if missing:
-            raise Refused(f"Kafka at {self.bootstrap} has no topic {', '.join(missing)}: create it first")
-        return {topic: len(found[topic].partitions) for topic in topics}
-
-    def grown(self, client: Any, counts: Mapping[str, int]) -> dict[str, int]:
-        """Topics with more partitions than these, all of them with a leader. Looks once in `LOOK_EVERY_S`;
-        says nothing in between."""
-        now = time.monotonic()
-        if now < self._look_at:
-            return {}
-        self._look_at = now + LOOK_EVERY_S
-        try:
-            topics = client.list_topics(timeout=PING_S).topics
-        except KafkaException:
-            return {}  # it is away; another time
-        found = {topic: topics[topic].partitions.values() for topic in counts if topic in topics}
-        return {
-            topic: len(partitions)
-            for topic, partitions in found.items()
-            if len(partitions) > counts[topic] and all(partition.leader >= 0 for partition in partitions)
-        }
-
-    def _report(self, error: KafkaError) -> None:
-        self.trouble = error.str()
-        match error.code():
-            case KafkaError._AUTHENTICATION | KafkaError.SASL_AUTHENTICATION_FAILED:
-                self.verdict = f"refuses our login: {self.trouble}"
-            case KafkaError._UNKNOWN_TOPIC | KafkaError._UNKNOWN_PARTITION | KafkaError.UNKNOWN_TOPIC_OR_PART:
-                self.verdict = f"has lost a topic: {self.trouble}"
-        self.say(error)
-
-    def say(self, error: KafkaError, **where: str) -> None:
-        """In the log; but before we are connected it stands in the line that we end with."""
-        if self._connected:
-            self._trouble.say(error, **where)
-
-
 def _split(name: str) -> tuple[str, int]:
     topic, _, number = name.rpartition("/")
     return topic, int(number)
-
-
-def _words(error: KafkaException) -> str:
-    return str(error.args[0].str() if isinstance(error.args[0], KafkaError) else error.args[0])

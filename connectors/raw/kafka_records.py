@@ -31,7 +31,7 @@ _FAULTS = frozenset(get_args(RejectReason))
 
 
 def headers_of(event: RawEvent, *, sealed: bool) -> Headers:
-    """What goes beside the value of an event that the gateway writes."""
+    """Return what goes beside the value of an event that the gateway writes."""
     headers = [(RECEIVED, b"%d" % event.received_ms), (SOURCE, event.source.encode())]
     if sealed:
         headers.append((SEALED, b"1"))
@@ -43,7 +43,7 @@ def headers_of(event: RawEvent, *, sealed: bool) -> Headers:
 def read_record(
     message: Message, open: Transform | None, avro: AvroReader, clock: Callable[[], int], bytes_max: int
 ) -> RawEvent:
-    """The event that a consumed record holds. `open` decrypts what the gateway has sealed, and raises
+    """Return the event that a consumed record holds. `open` decrypts what the gateway has sealed, and raises
     `Foreign` where it cannot; `clock` gives the Unix time in ms, for records without a timestamp. What an app
     wrote may have `bytes_max`.
     """
@@ -56,10 +56,22 @@ def read_record(
         return _from_gateway(value, headers, received_ms, open)
     if len(value) > bytes_max:  # the beginning says whose it is; all of it lies in the topic
         detail = f"expected at most {bytes_max} bytes, got {len(value)}; these are the first"
-        return RawEvent(value[:bytes_max], received_ms, str(message.topic()), "too_large", detail)
+        return RawEvent(
+            value=value[:bytes_max],
+            received_ms=received_ms,
+            source=str(message.topic()),
+            fault="too_large",
+            detail=detail,
+        )
     read = _translate(value, headers, avro) if headers or value[:1] in (b"", b"\0") else value
     if isinstance(read, Reject):
-        return RawEvent(value, received_ms, str(message.topic()), read.reason, read.detail)
+        return RawEvent(
+            value=value,
+            received_ms=received_ms,
+            source=str(message.topic()),
+            fault=read.reason,
+            detail=read.detail,
+        )
     return RawEvent(read, received_ms, str(message.topic()))
 
 
@@ -72,15 +84,27 @@ def _from_gateway(
     if SEALED in headers:
         if open is None:
             return RawEvent(
-                value, received_ms, source, "seal_broken", "it is sealed, and there is no key to open it with"
+                value=value,
+                received_ms=received_ms,
+                source=source,
+                fault="seal_broken",
+                detail="it is sealed, and there is no key to open it with",
             )
         try:
             value = open(value)
         except Foreign as error:
-            return RawEvent(value, received_ms, source, "seal_broken", str(error))
+            return RawEvent(
+                value=value, received_ms=received_ms, source=source, fault="seal_broken", detail=str(error)
+            )
     fault: Any = headers.get(FAULT, b"").decode(errors="replace")
     detail = headers.get(DETAIL, b"").decode(errors="replace")
-    return RawEvent(value, received_ms, source, fault if fault in _FAULTS else None, detail)
+    return RawEvent(
+        value=value,
+        received_ms=received_ms,
+        source=source,
+        fault=fault if fault in _FAULTS else None,
+        detail=detail,
+    )
 
 
 def _translate(value: bytes, headers: dict[str, bytes], avro: AvroReader) -> bytes | Reject:

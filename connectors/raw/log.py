@@ -29,7 +29,7 @@ class RawReader(Protocol):
     """`resolve`'s side: one consumer for many partitions."""
 
     def partitions(self) -> list[str]:
-        """All partitions of the log, sorted; worker k of n takes those at k modulo n."""
+        """Return all partitions of the log, sorted; worker k of n takes those at k modulo n."""
 
     def assign(self, positions: Mapping[str, int]) -> None:
         """Read these partitions, each from after the given position (`START` for all there is)."""
@@ -41,13 +41,14 @@ class RawReader(Protocol):
         """Read these as well, as `assign` would."""
 
     def poll(self, timeout_ms: int) -> list[RawBatch]:
-        """What has come, at most one batch for each partition, positions rising; [] after `timeout_ms`."""
+        """Return what has come, at most one batch for each partition, positions rising; [] after
+        `timeout_ms`."""
 
     def lag(self) -> dict[str, int]:
-        """Entries not yet polled, for each assigned partition."""
+        """Return the number of entries not yet polled, for each assigned partition."""
 
     def committed(self, positions: Mapping[str, int]) -> None:
-        """The directory has these positions now: entries up to them may be trimmed (or the group offset be
-        written)."""
+        """Hear that the directory has these positions now: entries up to them may be trimmed (or the group
+        offset be written)."""
 
     def close(self) -> None: ...

@@ -26,7 +26,7 @@ class FileSink:
         self._source = source
 
     def deliver(self, batch: Sequence[Delivery]) -> list[Outcome]:
-        """All of the batch or nothing of it; a disk that fails is a `Retry`."""
+        """Append all of the batch or nothing of it; a disk that fails is a `Retry`."""
         bodies = encode_each(
             batch, lambda item: cloudevents.structured(item.trigger, self._source, item.identifiers) + b"\n"
         )
@@ -37,7 +37,7 @@ class FileSink:
         return [body if isinstance(body, Failed) else DELIVERED for body in bodies]
 
     def close(self) -> None:
-        """Nothing stays open between batches."""
+        """Do nothing: nothing stays open between batches."""
 
     def _append(self, block: bytes) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)

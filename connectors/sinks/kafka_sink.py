@@ -43,7 +43,7 @@ class KafkaSink:
         self._broken = False
 
     def deliver(self, batch: Sequence[Delivery]) -> list[Outcome]:
-        """Returns when every delivery report is in, or `connector.timeout` has passed."""
+        """Send them; return when every delivery report is in, or `connector.timeout` has passed."""
         if self._broken:
             self.close()
             self._producer, self._broken = self._connect(), False
@@ -59,7 +59,7 @@ class KafkaSink:
         return outcomes
 
     def close(self) -> None:
-        """Nothing is on its way between two batches."""
+        """End the producer: nothing is on its way between two batches."""
         self._producer.purge()
         self._producer.flush(_CLOSE_S)
 
@@ -109,7 +109,7 @@ def _settings(connector: KafkaConnector, kafka: Kafka) -> dict[str, str | int | 
         # the only one besides none that every client reads without a further library
         "compression.type": "gzip",
         "linger.ms": 5,
-        # so long until a topic that is not there is said to be missing
+        # how long until a topic that is not there is said to be missing
         "topic.metadata.propagation.max.ms": 5_000,
         "partitioner": "murmur2_random",  # the Java clients' choice
         "batch.size": 65_536,  # a topic's limit holds for a whole batch: small ones never reach it

@@ -21,7 +21,7 @@ class RedisSink:
         self._source = source
 
     def deliver(self, batch: Sequence[Delivery]) -> list[Outcome]:
-        """A server that is away, full or refuses the key is a `Retry`."""
+        """Append them; a server that is away, full or refuses the key is a `Retry`."""
         bodies = encode_each(
             batch, lambda item: cloudevents.structured(item.trigger, self._source, item.identifiers)
         )

@@ -54,11 +54,11 @@ class Sink(Protocol):
 
     @property
     def batch_max(self) -> int:
-        """The most deliveries that `deliver` takes at once."""
+        """Return the most deliveries that `deliver` takes at once."""
 
     @property
     def concurrency(self) -> int:
-        """How many calls of `deliver` may run at a time."""
+        """Return how many calls of `deliver` may run at a time."""
 
     async def deliver(self, batch: Sequence[Delivery]) -> list[Outcome]:
         """Try each delivery once: one outcome for each, in order. Failures of the receiver are outcomes, not
@@ -75,7 +75,7 @@ class BlockingSink(Protocol):
     def deliver(self, batch: Sequence[Delivery]) -> list[Outcome]: ...
 
     def close(self) -> None:
-        """The end; makes a `deliver` that still waits return soon."""
+        """End; this makes a `deliver` that still waits return soon."""
 
 
 class OnThread:
@@ -97,7 +97,8 @@ class OnThread:
 
 
 def encode_each(batch: Sequence[Delivery], encode: Callable[[Delivery], bytes]) -> list[bytes | Failed]:
-    """The body of each delivery. One that cannot be encoded must not stop the others, nor come again."""
+    """Return the body of each delivery. One that cannot be encoded must not stop the others, nor come
+    again."""
     return [_encoded(delivery, encode) for delivery in batch]
 
 

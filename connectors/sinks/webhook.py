@@ -59,7 +59,7 @@ class WebhookSink:
         self._session: aiohttp.ClientSession | None = None
 
     async def deliver(self, batch: Sequence[Delivery]) -> list[Outcome]:
-        """One request for each delivery. 2xx is success, 410 disables, anything else is tried again."""
+        """Send one request for each delivery. 2xx is success, 410 disables, anything else is tried again."""
         bodies = encode_each(
             batch, lambda item: cloudevents.structured(item.trigger, self._source, item.identifiers)
         )
@@ -116,10 +116,12 @@ class WebhookSink:
 
 
 def is_public(address: str) -> bool:
-    """Whether this IP address is one of the public internet, also where it wraps an IPv4 address.
+    """Return whether this IP address is one of the public internet, also where it wraps an IPv4 address.
 
-    >>> is_public("93.184.215.14"), is_public("10.0.0.1"), is_public("::ffff:127.0.0.1"), is_public("169.254.169.254")
-    (True, False, False, False)
+    >>> is_public("93.184.215.14"), is_public("10.0.0.1"), is_public("::ffff:127.0.0.1")
+    (True, False, False)
+    >>> is_public("169.254.169.254")
+    False
     """
     ip = ipaddress.ip_address(address)
     if isinstance(ip, ipaddress.IPv6Address):
@@ -132,8 +134,8 @@ def is_public(address: str) -> bool:
 
 
 def retry_after_s(value: str | None, now: datetime) -> float | None:
-    """The pause that a `Retry-After` header asks for, seconds or HTTP date, as seconds from now (at most an
-    hour).
+    """Return the pause that a `Retry-After` header asks for, seconds or HTTP date, as seconds from now (at
+    most an hour).
 
     None if it asks for none: where it cannot be read, is 0, or lies in the past.
     """

@@ -74,8 +74,8 @@ class SchemaRegistry:
         self._unknown: dict[SchemaId, tuple[float, Reject]] = {}
 
     def schema(self, schema_id: SchemaId) -> Schema | Reject:
-        """The parsed schema, or why there is none. Raises `Unreachable` where the registry does not answer:
-        no fault of the event's."""
+        """Return the parsed schema, or why there is none. Raises `Unreachable` where the registry does not
+        answer: no fault of the event's."""
         known = self._known.get(schema_id)
         if known is not None:
             return known
@@ -153,12 +153,12 @@ class AvroReader:
         self._registry = registry
 
     def message(self, value: bytes, id_header: bytes | None = None) -> bytes | Reject:
-        """As one Segment message (see `segment_message`)."""
+        """Return it as one Segment message (see `segment_message`)."""
         read = self._read(value, id_header)
         return read if isinstance(read, Reject) else to_json(segment_message(*read))
 
     def record(self, value: bytes, id_header: bytes | None = None) -> bytes | Reject:
-        """The record as JSON, as it stands."""
+        """Return the record as JSON, as it stands."""
         read = self._read(value, id_header)
         return read if isinstance(read, Reject) else to_json(read[1])
 
@@ -188,9 +188,9 @@ class AvroReader:
 
 
 def segment_message(name: str, record: dict[str, Any]) -> dict[str, Any]:
-    """A record with a `type` of the Segment spec, or with an `event`, is a Segment message itself. Any other
-    is the properties of a track that has the schema's name; identifiers, messageId and timestamp are lifted
-    out of it.
+    """Return a Segment message: a record with a `type` of the Segment spec, or with an `event`, is a Segment
+    message itself. Any other is the properties of a track that has the schema's name; identifiers,
+    messageId and timestamp are lifted out of it.
 
     >>> segment_message("Paid", {"userId": "u", "total": 5, "anonymousId": None})
     {'type': 'track', 'event': 'Paid', 'userId': 'u', 'properties': {'total': 5}}
@@ -249,7 +249,7 @@ def _bounded(schema: Any) -> Schema:
     named: dict[str, Any] = dict(schema.get("__named_schemas", {})) if isinstance(schema, dict) else {}
 
     def least(part: Any, above: frozenset[str]) -> int:
-        """The fewest bytes that a value of this type takes."""
+        """Return the fewest bytes that a value of this type takes."""
         if isinstance(part, list):
             return 1 + min((least(branch, above) for branch in part), default=0)
         if isinstance(part, str):

@@ -29,7 +29,7 @@ def install() -> None:
 
 
 def nanos(value: int, *_: Any) -> str:
-    """RFC 3339 with all nine digits, which `datetime` has no room for.
+    """Return RFC 3339 with all nine digits, which `datetime` has no room for.
 
     >>> nanos(1_795_392_000_123_456_789)
     '2026-11-23T00:00:00.123456789Z'
@@ -38,13 +38,13 @@ def nanos(value: int, *_: Any) -> str:
 
 
 def local_nanos(value: int, *_: Any) -> str:
-    """The same without a zone: the clock on somebody's wall."""
+    """Return the same without a zone: the clock on somebody's wall."""
     seconds, rest = divmod(value, _NANOS)
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:09d}"
 
 
 def big_decimal(value: bytes, *_: Any) -> Decimal:
-    """A number that brings its own scale: the unscaled integer as Avro `bytes`, then the scale as Avro
+    """Return a number that brings its own scale: the unscaled integer as Avro `bytes`, then the scale as Avro
     `int`."""
     stream = BytesIO(value)
     unscaled = fastavro.schemaless_reader(stream, _UNSCALED, None)
@@ -61,7 +61,7 @@ def big_decimal(value: bytes, *_: Any) -> Decimal:
 
 
 def duration(value: bytes, *_: Any) -> str:
-    """Months, days and milliseconds (unsigned, little-endian), as ISO 8601 writes them.
+    """Return months, days and milliseconds (unsigned, little-endian), as ISO 8601 writes them.
 
     >>> duration(bytes([1, 0, 0, 0, 2, 0, 0, 0, 0xA6, 0x0E, 0, 0]))
     'P1M2DT3.750S'
@@ -71,7 +71,7 @@ def duration(value: bytes, *_: Any) -> str:
 
 
 def fixed_uuid(value: bytes, *_: Any) -> UUID:
-    """A UUID as its sixteen bytes."""
+    """Return a UUID as its sixteen bytes."""
     return UUID(bytes=value)
 
 

@@ -9,7 +9,7 @@ from flows.cli.printing import folded, moment_text, print_json
 from flows.runtime.deployment import Deployment
 from flows.services.digests import digest
 from schemas.config import Config
-from state.state_digest import Digest
+from state.digest_entries import Digest
 
 SHOWN = 16  # hex digits of a unit in the table; `--json` has all
 

@@ -66,7 +66,7 @@ class Admission:
     """The door of one connector."""
 
     def __init__(self, connector: Connector, identify: Identify, gates: Sequence[Gate] = ()) -> None:
-        """`identify` and `gates` may block: they are called in a thread."""
+        """Open the door. `identify` and `gates` may block: they are called in a thread."""
         self.disabled = False  # it wants nothing more: set by who sends, when the receiver says so
         self._name = connector.name
         self._fields = connector.identify

@@ -86,12 +86,13 @@ class PendingDelivery:
 
 
 async def when_there_is_room(call: Callable[..., None], *args: Any) -> None:
-    """`call` in a thread, again and again while Redis has no room for what it writes."""
+    """Do a call in a thread, waiting while Redis has no room for what it writes."""
     await patiently_beside(partial(call, *args), no_room)
 
 
 def endpoint(connector: Connector) -> str:
-    """What a 410 disables: another URL is another endpoint. A digest, because a URL may hold a secret."""
+    """Return what a 410 disables: another URL is another endpoint. A digest, because a URL may hold a
+    secret."""
     return blake2b(connector.endpoint.encode(), digest_size=8).hexdigest()
 
 
@@ -109,7 +110,8 @@ class Dispatcher:
         records: DeliveryRecords,
         cursors: Mapping[int, int],
     ) -> None:
-        """`cursors`: where to begin in each shard that is ours."""
+        """Begin at `cursors`, in each shard that is ours. What `records` says of the endpoint closes
+        `door`."""
         self.name = connector.name
         self.moved: Callable[[], None] = lambda: None  # set by the delivery loop: a cursor may have moved
         self._connector, self._sink, self._records = connector, sink, records
@@ -139,14 +141,14 @@ class Dispatcher:
         self._delivered_seconds = metrics.DELIVERED_SECONDS.labels(self.name)
 
     # --- the reader's side
-    # ------------------------------------------------------------------------------------------
 
     def positions(self) -> dict[int, int]:
-        """Where to read on, for each shard that has room."""
+        """Return where to read on, for each shard that has room."""
         return {shard: seq for shard, seq in self._after.items() if self._progress[shard].span < SPAN_MAX}
 
     def room(self) -> int:
-        """How many entries of each shard may be read now; 0 until a good part of the window is free."""
+        """Return how many entries of each shard may be read now; 0 until a good part of the window is
+        free."""
         free = max(IN_FLIGHT_MAX, 4 * len(self._after)) - (self._taken - self._settled)
         return free // len(self._after) if free >= IN_FLIGHT_MAX // 4 and self._after else 0
 
@@ -155,7 +157,7 @@ class Dispatcher:
         return [self._addressed(entry) for entry in entries]
 
     def read_up_to(self, entries: Sequence[Entry]) -> None:
-        """These have been read; they come as `accept` next."""
+        """Note that these have been read; they come as `accept` next."""
         for entry in entries:
             self._after[entry.shard] = entry.seq
         self._taken += len(entries)
@@ -177,7 +179,6 @@ class Dispatcher:
                 return PendingDelivery(entry.shard, entry.seq, entry.body, trigger)
 
     # --- the loop's side
-    # --------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
         """Deliver until `close`, and then until what is under way has come back."""
@@ -200,10 +201,11 @@ class Dispatcher:
         self._wake.set()
 
     async def close_sink(self) -> None:
+        """Close the receiver."""
         await self._sink.close()
 
     def unstored(self) -> dict[int, int]:
-        """Cursors that have moved since they were last asked for."""
+        """Return the cursors that have moved since this was last asked for."""
         moved = {
             shard: progress.cursor
             for shard, progress in self._progress.items()
@@ -213,11 +215,12 @@ class Dispatcher:
         return moved
 
     def uncounted(self) -> dict[str, int]:
-        """What became of attempts since this was last asked for, by outcome."""
+        """Return what became of attempts since this was last asked for, by outcome."""
         more, self._uncounted = self._uncounted, Counter()
         return dict(more)
 
     def count(self, more: Mapping[str, int]) -> None:
+        """Add to what is remembered of attempts, by outcome."""
         self._records.count(self.name, more)
 
     def _count(self, outcome: str) -> None:
@@ -263,7 +266,7 @@ class Dispatcher:
             self._waiting.push(pending.due_ms, pending.rank, pending)
 
     def _batch_size(self, group: Sequence[PendingDelivery], at: int) -> int:
-        """How many from `at` on may go in one call."""
+        """Return how many from `at` on may go in one call."""
         if group[at].alone:
             return 1
         end = min(len(group), at + self._sink.batch_max)
@@ -319,7 +322,7 @@ class Dispatcher:
             self._door.disabled |= isinstance(outcome, Disable)
 
     def _later(self, pending: PendingDelivery, reason: str, pause_ms: float | None = None) -> None:
-        """Another attempt, if there is one left."""
+        """Wait for another attempt, if there is one left."""
         pending.attempts += 1
         if pending.attempts >= self._attempts_max:
             self._lost.append((pending, f"{reason}; {pending.attempts} attempts"))
@@ -332,7 +335,7 @@ class Dispatcher:
         self._waiting.push(pending.due_ms, pending.rank, pending)
 
     async def _keep_dead(self) -> None:
-        """Only when a dead letter is safe may the cursor pass its trigger."""
+        """Keep what is lost as dead letters: only when one is safe may the cursor pass its trigger."""
         lost, self._lost = self._lost, []
         for pending, reason in lost:
             body = _encode(pending.trigger) if pending.trigger else pending.body
@@ -366,7 +369,7 @@ class Dispatcher:
             log.info("connector_works_again", connector=self.name)
 
     async def _rest(self) -> None:
-        """Until something has come, or is due, or the breaker lets go."""
+        """Wait until something has come, or is due, or the breaker lets go."""
         now = _now_ms()
         due, open_again = self._waiting.wait_ms(now), self._breaker.wait_ms(now)
         with suppress(TimeoutError):

@@ -22,8 +22,11 @@ _TRIM_EVERY_S = 1.0
 class Cursors(Protocol):
     """The part of an outbox that moves on."""
 
-    def advance(self, lane: str, consumer: str, upto: Mapping[int, int]) -> None: ...
-    def trim(self, lane: str, consumers: Sequence[str]) -> None: ...
+    def advance(self, lane: str, consumer: str, upto: Mapping[int, int]) -> None:
+        """Move a consumer's cursors."""
+
+    def trim(self, lane: str, consumers: Sequence[str]) -> None:
+        """Drop what all of these consumers have passed."""
 
 
 class DeliveryLoop:
@@ -123,7 +126,7 @@ class DeliveryLoop:
 
 
 def _innermost(error: BaseException) -> BaseException:
-    """A task group wraps what failed; one line tells it better."""
+    """Return what failed: a task group wraps it, and one line tells it better."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error

@@ -23,7 +23,7 @@ _plain = msgspec.structs.replace
 
 
 def packer(config: Config, keys: DataKeys, seal: LogSeal) -> Callable[[Judged, WindowCommit], bytes]:
-    """Of each window of `resolve`."""
+    """Return what packs each window of `resolve`."""
     pack_all = _Packer(config, seal)
 
     def pack(judged: Judged, commit: WindowCommit) -> bytes:
@@ -45,7 +45,8 @@ def packer(config: Config, keys: DataKeys, seal: LogSeal) -> Callable[[Judged, W
 
 
 def match_packer(config: Config, seal: LogSeal) -> Callable[[WindowCommit], bytes]:
-    """Of what `match` commits: no events came with it, and what it keeps is sealed already."""
+    """Return what packs the commits of `match`: no events came with them, and what they keep is sealed
+    already."""
     pack_all = _Packer(config, seal)
     return lambda commit: pack_all(commit, [], [], [])
 
@@ -65,17 +66,18 @@ class _Packer:
 
 
 def unpacked(content: bytes) -> WindowContent:
-    """Of an entry as the archive gives it."""
+    """Return what an entry of the archive holds."""
     return _decode(content)
 
 
 def events_of(content: WindowContent, keys: DataKeys) -> list[RawEvent | None]:
-    """As they came; None for what only the key of an erased customer could open."""
+    """Return the events as they came; None for what only the key of an erased customer could open."""
     held = keys.of(origin for origin in content.origins if origin)
     found: list[RawEvent | None] = []
     for event, origin in zip(content.events, content.origins, strict=True):
-        value = (
-            event.value if not origin else held[origin].open(FIELD, event.value) if origin in held else None
-        )
+        if not origin:
+            found.append(event)
+            continue
+        value = held[origin].open(FIELD, event.value) if origin in held else None
         found.append(None if value is None else _plain(event, value=value))
     return found

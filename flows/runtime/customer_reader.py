@@ -20,7 +20,7 @@ from state.damage import CHANGED, GONE, UNREADABLE, of_customer
 from state.directory.directory_protocol import Directory
 from state.keys import DataKeys
 from state.redis.client import reported
-from state.shards.redis_shards import Shards
+from state.shards.shard_protocols import Shards
 
 # (field, when, value), each as it was ever stated
 Stated = list[tuple[str, int, str]]

@@ -51,7 +51,8 @@ from state.redis.client import (
 )
 from state.redis.names import Names
 from state.shards.deliveries import Deliveries
-from state.shards.redis_shards import Outbox, RedisOutbox, RedisShards, Shards
+from state.shards.redis_shards import RedisOutbox, RedisShards
+from state.shards.shard_protocols import Outbox, Shards
 from state.suspended import RedisSources
 
 if TYPE_CHECKING:
@@ -108,7 +109,8 @@ class Deployment:
         _ = self.directory
 
     def check_raw_log(self) -> None:
-        """Check that Kafka is reachable and has our topics. Raises `Unreachable`, `Refused`, `ConfigError`."""
+        """Check that Kafka is reachable and has our topics. Raises `Unreachable`, `Refused`,
+        `ConfigError`."""
         if self.config.raw.log == "kafka":
             self.raw_reader().close()
 
@@ -118,7 +120,8 @@ class Deployment:
         file = Path(self.config.keys.path)
         if not file.exists() and (found := next(self._what_is_there(), None)) is not None:
             raise ConfigError(
-                f"no key file at {file}, and {found} was written with one: restore it from its backup, with mode 0600."
+                f"no key file at {file}, and {found} was written with one: restore it from its backup, with "
+                "mode 0600."
                 " None is made: another one opens nothing of that, and finds nobody"
             )
         load_keys(file, create=True)
@@ -329,7 +332,7 @@ class Deployment:
             from connectors.raw.kafka_log import KafkaRawWriter
 
             return KafkaRawWriter(config.kafka, seal)
-        from connectors.raw.redis_log import RedisRawWriter
+        from connectors.raw.redis_writer import RedisRawWriter
 
         per_partition = max(1, config.raw.max_events // config.raw.partitions)
         return RedisRawWriter(
@@ -386,11 +389,13 @@ class Deployment:
         """Hashes identifiers with our key."""
         return Identifiers(self.config.identity, self.keys.hash, self.config.entry)
 
-    def validator(self, key: bytes | None = None) -> Validator:
-        """Make what judges events. `key`: hash identifiers with it, instead of ours."""
+    def validator(self, key: bytes | None = None, *, planned: bool = True) -> Validator:
+        """Make what judges events. `key`: hash identifiers with it, instead of ours; `planned`: by the
+        tracking plan too. Raises `ConfigError` where that cannot be used.
+        """
         key = self.keys.hash if key is None else key
         config = self.config
-        if not config.validate.plan:
+        if not (planned and config.validate.plan):
             return Validator(config, key, {})
         from flows.runtime import tracking_plan
 

@@ -43,7 +43,8 @@ class Stop:
         return self.asked.wait(seconds)
 
     def patiently(self, step: Callable[[], object]) -> bool:
-        """Do a step, waiting while what it writes to has no room. Return False if the flow is to end first."""
+        """Do a step, waiting while what it writes to has no room. Return False if the flow is to end
+        first."""
 
         def done() -> bool:
             step()

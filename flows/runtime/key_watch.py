@@ -16,6 +16,7 @@ log = structlog.get_logger()
 
 LOOK_EVERY_S = 1.0
 SAY_AGAIN_S = 60.0
+_MEANWHILE = "what runs goes on with the keys that it has in memory; nothing that ends can start again"
 
 
 class KeyWatch:
@@ -23,7 +24,7 @@ class KeyWatch:
     wrong."""
 
     def __init__(self, file: Path, clock: Callable[[], float] = time.monotonic) -> None:
-        """Raises `ConfigError` where there is no key file to begin with."""
+        """Remember which keys these are. Raises `ConfigError` where there is no key file to begin with."""
         self._file = file
         self._clock = clock
         self._fingerprint = load_keys(file, create=False).fingerprint
@@ -42,7 +43,7 @@ class KeyWatch:
                 "key_file_wrong",
                 file=str(self._file),
                 reason=wrong,
-                now="what runs goes on with the keys that it has in memory; nothing that ends can start again",
+                now=_MEANWHILE,
                 repair="put the file back from its backup, with mode 0600",
             )
         elif self._wrong and not wrong:
@@ -60,8 +61,6 @@ class KeyWatch:
             return str(error)
         except OSError as error:
             return f"{self._file} cannot be read: {error.strerror}"
-        return (
-            ""
-            if found.fingerprint == self._fingerprint
-            else f"{self._file} holds other keys than this deployment runs with"
-        )
+        if found.fingerprint != self._fingerprint:
+            return f"{self._file} holds other keys than this deployment runs with"
+        return ""

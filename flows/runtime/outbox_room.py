@@ -26,9 +26,14 @@ SAID_MAX = 5  # shards in one go
 class Store(Protocol):
     """What of the shards is asked for."""
 
-    def backlog(self, shards: Sequence[int]) -> dict[int, dict[str, int]]: ...
-    def oldest(self, shard: int, lane: str) -> bytes | None: ...
-    def readers(self, shard: int) -> dict[str, int]: ...
+    def backlog(self, shards: Sequence[int]) -> dict[int, dict[str, int]]:
+        """Return how many entries lie in each lane of these shards."""
+
+    def oldest(self, shard: int, lane: str) -> bytes | None:
+        """Return the oldest entry of a lane."""
+
+    def readers(self, shard: int) -> dict[str, int]:
+        """Return how far each reader (`lane:consumer`) has come."""
 
 
 class Room:
@@ -43,7 +48,7 @@ class Room:
         self._said = -SAY_EVERY_S
 
     def full(self, clocks_ms: Mapping[int, int]) -> set[int]:
-        """The shards that have to wait. `clocks_ms`: of all shards, as far as they have read."""
+        """Return the shards that have to wait. `clocks_ms`: of all shards, as far as they have read."""
         now = self._clock()
         waiting = {}
         for shard, entries in self._store.backlog(list(clocks_ms)).items():
@@ -57,7 +62,7 @@ class Room:
         return set(waiting)
 
     def _is_of_this_second(self, shard: int, clock_ms: int) -> bool:
-        """Whether nobody can take an example before the shard's clock moves on."""
+        """Return whether nobody can take an example before the shard's clock moves on."""
         oldest = self._store.oldest(shard, EXAMPLES)
         try:
             return oldest is not None and _decode(oldest).answered_ms // 1000 >= clock_ms // 1000
@@ -80,7 +85,7 @@ class Room:
                 )
 
     def _slowest(self, shard: int, lane: str) -> str:
-        """Who has to take something before the shard goes on."""
+        """Return who has to take something before the shard goes on."""
         cursors = {
             name.partition(":")[2]: seq
             for name, seq in self._store.readers(shard).items()

@@ -11,8 +11,7 @@ _FOLDER = "PROMETHEUS_MULTIPROC_DIR"  # the supervisor's, which empties it at it
 
 
 def begun() -> None:
-    """Called by a process that has all it needs and takes work from now on. Without a supervisor nobody
-    asks."""
+    """Say that this process has all it needs and takes work from now on. Without a supervisor nobody asks."""
     if _FOLDER in os.environ:
         with suppress(OSError):  # a full disk must not end what works
             Path(os.environ[_FOLDER], f"{os.getpid()}{SUFFIX}").touch()
@@ -22,7 +21,7 @@ class Ready:
     """Call it as often as you like: it prints one line, once, when all of `pids` have begun."""
 
     def __init__(self, folder: Path, pids: Callable[[], Sequence[int | None]], line: str) -> None:
-        """`pids`: of what should run; None for one that does not."""
+        """`pids`: those of what should run; None for one that does not."""
         self._folder, self._pids, self._line = folder, pids, line
         self._said = False
 

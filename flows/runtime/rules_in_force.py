@@ -22,7 +22,7 @@ RULES = "rules"  # the sender of rule versions
 
 
 def announce(directory: Directory, config: Config, *, agreed: bool = False) -> int:
-    """Announce the rules if they are not in force. Returns their version, 0 where they were in force already.
+    """Announce the rules if they are not in force. Return their version, 0 where they were in force already.
 
     `agreed`: somebody has said yes to what goes with them. Raises `ConfigError` for rules that do not
     compile, and `Losing`.
@@ -39,7 +39,8 @@ def announce(directory: Directory, config: Config, *, agreed: bool = False) -> i
         and directory.body(LogKind.CONFIG, RULES, version + 1) != document
     ):
         raise ConfigError(
-            "other rules were announced at the same moment, and ours were not: look which are meant, and announce those"
+            "other rules were announced at the same moment, and ours were not: look which are meant, and "
+            "announce those"
         )
     return version + 1
 
@@ -57,6 +58,6 @@ def rules_loader(source: Directory, shards: Shards) -> Callable[[int], CompiledR
             rules = rules_from(document)
         except (*UNREADABLE, ConfigError) as error:
             raise Damaged(f"{what} {CHANGED} ({error}): {RESTORE}") from error
-        return CompiledRules(rules, version, shards.dedupe, shards.count)
+        return compile_rules(rules, version, shards.dedupe, shards.count)
 
     return rules_of

@@ -21,7 +21,7 @@ Poison = tuple[Item, Exception]
 def sift(
     items: Sequence[Item], attempt: Callable[[Sequence[Item]], Made], what: str
 ) -> tuple[Made, list[Poison[Item]]]:
-    """What `attempt` makes of all items but those that it raises on, and these with what was raised.
+    """Return what `attempt` makes of all items but those that it raises on, and these with what was raised.
 
     Each attempt begins from the same state, and leaves it if it raises. It takes them in order, so what
     raises is the last of the shortest part from the beginning that does. Raises `Fatal`, naming `what`, if it
@@ -58,15 +58,16 @@ def _check_empty(attempt: Callable[[Sequence[Item]], Made], what: str) -> None:
     _, raised = _tried(attempt, [])
     if raised is not None:
         raise Fatal(
-            f"{what}: {where(raised)}. This is a defect of millrace, nothing is lost: install a build without it"
+            f"{what}: {where(raised)}. This is a defect of millrace, nothing is lost: install a build "
+            "without it"
         ) from raised
 
 
 def _first(
     attempt: Callable[[Sequence[Item]], Made], good: Sequence[Item], rest: Sequence[Item], raised: Exception
 ) -> tuple[int, Exception]:
-    """How many of `rest` it takes until an attempt raises, and what. First steps that double, for where one
-    is bad others often are."""
+    """Return how many of `rest` it takes until an attempt raises, and what it raises. The first steps double,
+    for where one is bad others often are."""
     fine, bad, step = 0, len(rest), 1
     while fine + 1 < bad:
         middle = min(fine + step, (fine + bad) // 2)
@@ -80,16 +81,18 @@ def _first(
 
 
 def where(error: BaseException) -> str:
-    """What tells one defect from another. (Never the exception's own words, which may hold personal data.)"""
+    """Return what tells one defect from another. (Never the exception's own words, which may hold personal
+    data.)"""
     return f"{type(error).__name__} at {places(error)[-1]}"
 
 
 def story(error: BaseException) -> str:
-    """The same, with the way that led there."""
-    return f"{type(error).__name__} at {' < '.join(reversed([place for place in places(error) if not place.startswith(__name__)]))}"
+    """Return the same, with the way that led there."""
+    way = [place for place in places(error) if not place.startswith(__name__)]
+    return f"{type(error).__name__} at {' < '.join(reversed(way))}"
 
 
 def note(flow: str, error: BaseException, **place: object) -> None:
-    """One line and a count for something that was put aside."""
+    """Log and count something that was put aside."""
     metrics.PUT_ASIDE.labels(flow, where(error)).inc()
     log.error("put_aside", flow=flow, where=where(error), **place, see="millrace dead list --reason poison")

@@ -42,11 +42,12 @@ _OTHERS: dict[str, Callable[[bytes], Decider | RecommendationIndex | Assigner]] 
 class Bodies(Protocol):
     """What the directory keeps of announcements."""
 
-    def body(self, kind: str, sender: str, version: int) -> bytes | None: ...
+    def body(self, kind: str, sender: str, version: int) -> bytes | None:
+        """Return what was announced."""
 
 
 def sender(model: str, kind: str = LEARN) -> str:
-    """Who announces a model's snapshots in the directory."""
+    """Return who announces a model's snapshots in the directory."""
     return f"{kind}:{model}"
 
 
@@ -56,15 +57,15 @@ def sign_snapshot(signer: Signer, snapshot: Snapshot) -> bytes:
 
 
 def sign_again(signer: Signer, sender: str, number: int, packed: bytes) -> bytes:
-    """A snapshot of before that an operator puts back in force: good only as this announcement of his."""
+    """Return a former snapshot that an operator puts back in force: good only as this announcement."""
     return signer.sign(f"{sender}:{number}", packed)
 
 
 def open_snapshot(
     signer: Signer, model: str, announced: bytes, purpose: str = ""
 ) -> Scorer | Decider | RecommendationIndex | Assigner:
-    """Raises `Foreign`: a wrong signature, another model's snapshot, damage, or features that this release
-    does not have."""
+    """Verify and load what was announced. Raises `Foreign`: a wrong signature, another model's snapshot,
+    damage, or features that this release does not have."""
     if model not in _OTHERS and model not in _FEATURES:
         raise Foreign(f"this release has no model {model}")
     packed = signer.verify(purpose or f"snapshot:{model}", announced)
@@ -72,8 +73,8 @@ def open_snapshot(
 
 
 def scorers(directory: Bodies, signer: Signer) -> Callable[[str, int], Loaded | None]:
-    """Gives the scorer that (sender, version) announced; None, and an error in the log, where it cannot be
-    trusted or used."""
+    """Return what gives the scorer that (sender, version) announced; None, and an error in the log, where it
+    cannot be trusted or used."""
 
     @lru_cache(maxsize=_CACHED)
     def scorer_of(sender: str, version: int) -> Loaded | None:

@@ -113,27 +113,27 @@ class Supervisor:
             signal.signal(number, handler)
 
     def start(self, child: Child) -> subprocess.Popen[bytes]:
-        """The first start; its errors are the caller's."""
+        """Start a child for the first time; its errors are the caller's."""
         state = _State(child, child.spawn(), time.monotonic())
         self._states.append(state)
         log.info("worker_started", child=child.name, pid=_running(state).pid)
         return _running(state)
 
     def pids(self, *, but: Child | None = None) -> list[int | None]:
-        """Of all children except `but`; None where one does not run."""
+        """Return those of all children except `but`; None where one does not run."""
         return [
             state.process.pid if state.process else None for state in self._states if state.child is not but
         ]
 
     def watch(self) -> NoReturn:
-        """Until a signal ends it. Raises `Fatal` when a vital child, or the last one that was not given up,
-        has never worked."""
+        """Look again and again, until a signal ends it. Raises `Fatal` when a vital child, or the last one
+        that was not given up, has never worked."""
         while True:
             self.look()
             time.sleep(LOOK_EVERY_S)
 
     def look(self) -> None:
-        """One look at every child, and at whether a reload was asked for. Raises `Fatal` as `watch` does."""
+        """Look once at every child, and at whether a reload was asked for. Raises `Fatal` as `watch` does."""
         if self.beside is not None:
             self.beside()
         if self._reload_asked:
@@ -154,7 +154,7 @@ class Supervisor:
                 self._recover(state)
 
     def stop(self) -> None:
-        """SIGTERM to each stage in turn, SIGKILL to what has not ended after `stop_s` seconds."""
+        """Send SIGTERM to each stage in turn, and SIGKILL to what has not ended after `stop_s` seconds."""
         by_stage = sorted(self._states, key=lambda state: state.child.stage)
         for _, states in groupby(by_stage, key=lambda state: state.child.stage):
             self._stop_together(
@@ -181,7 +181,8 @@ class Supervisor:
         if state.process is not None:
             _forget_metrics(state.process.pid)
         state.process = None
-        state.absences = (state.absences if quick else 0) + 1 if away else 0
+        before = state.absences if quick else 0
+        state.absences = before + 1 if away else 0
         if away:
             state.quick_deaths = 0
         elif self._may_start(state.child):
@@ -204,11 +205,12 @@ class Supervisor:
         log.error("worker_died", child=state.child.name, how=how, restart_in_s=delay)
 
     def _give_up(self, state: _State, how: str) -> None:
-        """For a while. Raises `Fatal` if nothing could go on without it."""
+        """Give a child up for a while. Raises `Fatal` if nothing could go on without it."""
         state.given_up = True
         if not state.proven and (state.child.vital or all(other.given_up for other in self._states)):
             raise Fatal(
-                f"{state.child.name} ended {state.quick_deaths} times in a row within {self._patience.quick_s:g} s of its start"
+                f"{state.child.name} ended {state.quick_deaths} times in a row within "
+                f"{self._patience.quick_s:g} s of its start"
                 f" (last: {how}): giving up; its own last line says why"
             )
         state.start_at = time.monotonic() + self._patience.rest_s
@@ -271,13 +273,13 @@ class Supervisor:
         self._reload_asked = True
 
     def _ignore_stops(self) -> None:
-        """A second Ctrl-C must not break into an orderly end, which is bounded anyway."""
+        """Ignore a second Ctrl-C: it must not break into an orderly end, which is bounded anyway."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, signal.SIG_IGN)
 
 
 def command(argv: Sequence[str]) -> Callable[[], subprocess.Popen[bytes]]:
-    """A `spawn` for a command line: in a process group of its own, killed when the supervisor dies."""
+    """Return a `spawn` for a command line: in a process group of its own, killed when the supervisor dies."""
 
     def spawn() -> subprocess.Popen[bytes]:
         return subprocess.Popen(argv, stdin=subprocess.DEVNULL, process_group=0, preexec_fn=_child_setup())

@@ -18,7 +18,8 @@ from schemas.errors import ConfigError
 
 
 def load(entry: PlanEvent) -> PlanCheck:
-    """Raises `ConfigError` for a file that cannot be read, or is no schema."""
+    """Return the check that a file describes. Raises `ConfigError` for one that cannot be read, or that is no
+    schema."""
     path = Path(entry.schema)
     try:
         schema = msgspec.json.decode(path.read_bytes().removeprefix(codecs.BOM_UTF8))
@@ -33,12 +34,13 @@ def load(entry: PlanEvent) -> PlanCheck:
         KeyError,
     ) as error:
         raise ConfigError(
-            f"plan of {entry.event!r}: {path.name} is no schema that can be used: {str(error).splitlines()[0]}"
+            f"plan of {entry.event!r}: {path.name} is no schema that can be used: "
+            f"{str(error).splitlines()[0]}"
         ) from None
 
 
 def _json_schema(schema: Any) -> PlanCheck:
-    """Raises `ValueError`."""
+    """Return the check of a JSON Schema. Raises `ValueError`."""
     try:
         validator = Draft202012Validator(schema, pattern_options=patterns.OPTIONS, retriever=_retrieve)
     except ValidationError as error:
@@ -57,7 +59,7 @@ def _json_schema(schema: Any) -> PlanCheck:
 
 
 def _fault(error: ValidationError) -> str:
-    """With its place in the schema."""
+    """Return what is wrong with a schema, with the place in it."""
     *above, last = [str(step) for step in error.instance_path] or [""]
     where = ".".join([*above, last])
     if error.kind.name == "format":  # of all that a schema holds only patterns have one that is checked

@@ -39,7 +39,7 @@ class Judged(msgspec.Struct):
     orders: list[tuple[int, Order]]
 
     def places(self) -> list[int]:
-        """Of the checked events in their window."""
+        """Return where the checked events are in their window."""
         others = {index for index, _ in self.rejects} | {index for index, _ in self.orders}
         return [index for index in range(len(self.window.events)) if index not in others]
 
@@ -76,7 +76,7 @@ class Windows:
         return list(self._positions)
 
     def poll(self) -> list[Window]:
-        """Windows that are complete; waits for more no longer than the oldest open one allows."""
+        """Return windows that are complete; wait for more no longer than the oldest open one allows."""
         now = self._clock()
         if self._handed is not None:
             handled_s, self._handed = now - self._handed, None
@@ -103,12 +103,12 @@ class Windows:
         return ready
 
     def rest(self) -> list[Window]:
-        """All open windows, when no more are wanted."""
+        """Return all open windows, when no more are wanted."""
         rest, self._open = list(self._open.values()), {}
         return rest
 
     def hold(self, waiting: Collection[str], committed: Callable[[], Mapping[str, int]]) -> None:
-        """Read nothing of these partitions from now on, and those that wait no longer from where the
+        """Read nothing of these partitions from now on, and those that do not wait any longer from where the
         directory is."""
         leaving, joining = set(waiting) - self._held, self._held - set(waiting)
         if leaving:

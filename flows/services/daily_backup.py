@@ -18,7 +18,7 @@ AGAIN_S = 600.0  # after a failure
 
 
 def run(deployment: Deployment, now: Callable[[], datetime], wait: Callable[[float], bool]) -> None:
-    """Until `wait` (so many seconds, or until it is to end) says True. `now`: UTC."""
+    """Make backups until `wait` (for so many seconds, or until it is to end) says True. `now`: UTC."""
     config, backups = deployment.config, deployment.backups
     if (newest := backups.newest()) is not None:
         metrics.BACKUP_ENDED.set(newest.timestamp())
@@ -35,8 +35,8 @@ def run(deployment: Deployment, now: Callable[[], datetime], wait: Callable[[flo
 
 
 def due_in(daily: str, newest: datetime | None, now: datetime) -> float:
-    """Seconds to the next time that the clock shows `daily` (UTC); 0 where the last such time has no backup:
-    none begun since.
+    """Return the seconds to the next time that the clock shows `daily` (UTC); 0 where none was begun since
+    the last such time.
 
     >>> made = datetime(2026, 1, 1, 3, 0, 1, tzinfo=UTC)
     >>> due_in("03:00", made, datetime(2026, 1, 2, 2, 59, tzinfo=UTC))

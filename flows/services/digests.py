@@ -4,8 +4,8 @@ import msgspec
 
 from flows.runtime.deployment import Deployment
 from state import state_digest
+from state.digest_entries import Digest
 from state.redis.client import reported
-from state.state_digest import Digest
 
 
 class Digested(msgspec.Struct, frozen=True):

@@ -59,8 +59,11 @@ SEVERAL: tuple[Flow, ...] = ("resolve", "profile")
 
 
 def workers_of_this_machine(flow: Flow) -> int:
-    """`profile` has twice the work of `resolve`; together about one process for each core, for each waits for
-    Redis now and then."""
+    """Return how many workers of a flow suit this machine.
+
+    `profile` has twice the work of `resolve`; together about one process for each core, for each waits for
+    Redis now and then.
+    """
     cores = os.cpu_count() or 1
     return {"resolve": ceil(cores / 3), "profile": ceil(2 * cores / 3)}.get(flow, 1)
 
@@ -129,7 +132,7 @@ def _run_flow(flow: Flow, deployment: "Deployment", worker: int, workers: int) -
 def everything(
     config: Config, path: Path | None, workers: int | None, reload: Callable[[], object]
 ) -> NoReturn:
-    """The whole of millrace on this machine. Ends with `SystemExit(0)` on a signal. Raises `Fatal`.
+    """Run the whole of millrace on this machine. Ends with `SystemExit(0)` on a signal. Raises `Fatal`.
 
     `workers` of resolve and profile each; None: as suits the machine.
     """
@@ -191,7 +194,7 @@ def everything(
 def several(
     flow: Flow, config: Config, path: Path | None, workers: int, reload: Callable[[], object]
 ) -> NoReturn:
-    """All workers of one flow. Ends with `SystemExit(0)` on a signal. Raises `Fatal`."""
+    """Run all workers of one flow. Ends with `SystemExit(0)` on a signal. Raises `Fatal`."""
     from flows.runtime import logs
 
     logs.configure(config.log, "supervisor")
@@ -210,8 +213,8 @@ def several(
 
 
 def _telling(config: Config, what: str) -> Callable[[Sequence[str]], None]:
-    """Notes in Redis which processes of this supervisor are given up, for the gateway and for `millrace
-    status`."""
+    """Return what notes in Redis which processes of this supervisor are given up, for the gateway and for
+    `millrace status`."""
     supervisor = gethostname() if what == "all" else f"{gethostname()}/{what}"
 
     def tell(names: Sequence[str]) -> None:
@@ -239,7 +242,8 @@ def _child(
 
 
 def _main() -> str:
-    """The module that this process was started with, where it is one of ours: a demo has one of its own."""
+    """Return the module that this process was started with, where it is one of ours: a demo has one of its
+    own."""
     spec = getattr(sys.modules["__main__"], "__spec__", None)
     return (
         spec.name.removesuffix(".__main__")
@@ -249,8 +253,8 @@ def _main() -> str:
 
 
 def _metrics_folder(config: Config, what: str) -> Path:
-    """Where the processes of one supervisor leave their figures; must be named before the metrics library is
-    imported."""
+    """Make and name the folder where the processes of one supervisor leave their figures; to be called before
+    the metrics library is imported."""
     folder = Path(config.data.folder).resolve() / "metrics" / what
     folder.mkdir(parents=True, exist_ok=True)
     _check_disk(folder)
@@ -259,7 +263,8 @@ def _metrics_folder(config: Config, what: str) -> Path:
 
 
 def _hold(folder: Path, flow: Flow) -> IO[bytes]:
-    """Until it is closed, or this process ends. Raises `Unreachable` where somebody has it."""
+    """Lock the folder until the file is closed, or this process ends. Raises `Unreachable` where somebody has
+    it."""
     lock = (folder / "lock").open("wb")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -272,17 +277,18 @@ def _hold(folder: Path, flow: Flow) -> IO[bytes]:
 
 
 def _check_disk(folder: Path) -> None:
-    """Figures lie in mapped files: on a full disk they would end the process with a bus error and no word.
-    Raises `Unreachable`."""
+    """Check that there is room: figures lie in mapped files, and on a full disk they would end the process
+    with a bus error and no word. Raises `Unreachable`."""
     if folder.exists() and (free := disk_usage(folder).free) < DISK_MIN:
         raise Unreachable(
-            f"the disk of {folder.resolve()} is full: {free >> 20} MB are free, we start with {DISK_MIN >> 20} MB; make room"
+            f"the disk of {folder.resolve()} is full: {free >> 20} MB are free, we start with "
+            f"{DISK_MIN >> 20} MB; make room"
         )
 
 
 def _reserve(folder: Path) -> None:
-    """For the same reason the supervisor, which must not end, has its blocks from the start. Raises
-    `OSError`."""
+    """Take the blocks of our own figures from the start, for the same reason: the supervisor must not end.
+    Raises `OSError`."""
     import schemas.metrics  # noqa: F401  # makes the files
 
     for file in folder.glob(f"*_{os.getpid()}.db"):
@@ -291,14 +297,14 @@ def _reserve(folder: Path) -> None:
 
 
 def _empty(folder: Path) -> None:
-    """Without what former processes left; our own file is open by now."""
+    """Remove what former processes left; our own file is open by now."""
     for file in (*folder.glob("*.db"), *folder.glob(f"*{SUFFIX}")):
         if not file.stem.endswith(f"_{os.getpid()}"):
             file.unlink()
 
 
 def _watch_keys(config: Config) -> None:
-    """In a thread, for a worker that stands alone."""
+    """Watch the key file in a thread, for a worker that stands alone."""
     from threading import Thread
 
     from flows.runtime.key_watch import LOOK_EVERY_S, KeyWatch
@@ -314,7 +320,8 @@ def _watch_keys(config: Config) -> None:
 
 
 def _serve_metrics(listen: str) -> None:
-    """Prometheus' own small server, in a thread. Raises `Unreachable` where the address cannot be had.
+    """Serve figures by Prometheus' own small server, in a thread. Raises `Unreachable` where the address
+    cannot be had.
 
     Where another flow of this machine is there already, at one of the ports that follow: two lone flows may
     share a file.

@@ -35,7 +35,8 @@ from state.directory.matches import PARTITION as MATCH
 from state.history.archive_files import Found
 from state.history.key_snapshot import UNFINISHED, begin_anew
 from state.history.prefix_switch import LOADED, pending
-from state.shards.redis_shards import RedisShards, ShardCommit
+from state.shards.redis_shards import RedisShards
+from state.shards.shard_protocols import ShardCommit
 
 INTERNAL = "internal"  # who has taken what lies in the lane i
 NOBODY = "nobody"  # and in the lane t, besides the connectors

@@ -27,7 +27,7 @@ from schemas.records.identity_graph import ID_BYTES, shard_of
 from schemas.records.outbox_lanes import Lane
 from state.damage import UNREADABLE
 from state.redis.client import reported
-from state.shards.redis_shards import ShardCommit, Shards
+from state.shards.shard_protocols import ShardCommit, Shards
 
 INTERNAL = (Lane.ABSORBS, "internal")  # lane, consumer
 

@@ -24,7 +24,7 @@ from state.directory.directory_protocol import Directory
 from state.durable import sync_folder
 from state.history.prefix_switch import LOADED, Switch, aside, beside, keys_held, pending, unlink_all
 from state.redis.client import present, reported
-from state.shards.redis_shards import Shards
+from state.shards.shard_protocols import Shards
 
 GATEWAY = "gateway"  # it only writes to the raw log, which stays where it is
 

@@ -176,7 +176,7 @@ class Config(Rules, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 def rules_of(document: dict[str, Any]) -> dict[str, Any]:
-    """The part of a decoded TOML document that is `Rules`, as plain data fit for a log record."""
+    """Return the part of a decoded TOML document that is `Rules`, as plain data fit for a log record."""
     return {name: document[name] for name in Rules.__struct_fields__ if name in document}
 
 

@@ -39,7 +39,7 @@ def decode(kind: Any, data: Any, environment: Mapping[str, str] | None = None) -
 
 
 def suggest(name: str, known: Iterable[str]) -> str:
-    """`; did you mean ...?` with the nearest of the known names, or nothing."""
+    """Return `; did you mean ...?` with the nearest of the known names, or nothing."""
     near = difflib.get_close_matches(name, list(known), n=1)
     return f"; did you mean `{near[0]}`?" if near else ""
 

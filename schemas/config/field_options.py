@@ -26,8 +26,8 @@ class Validate(Table, frozen=True):
     unknown_events: Literal["accept", "flag", "reject"] = "accept"  # events that no plan names
     # of a source: more rejects than this suspend it ...
     reject_percent: Annotated[float, msgspec.Meta(gt=0, le=100)] = 50.0
-    reject_sample: Count = 1_000  # ... counted over so many of its events
-    # of them: more on which our own logic fails alike suspend it, too
+    reject_sample: Count = 1_000  # ... counted over this many of its events
+    # of them: if our own logic fails alike on more than this, that suspends it, too
     poison_percent: Annotated[float, msgspec.Meta(gt=0, le=100)] = 5.0
     plan: tuple[PlanEvent, ...] = ()  # the tracking plan
 

@@ -20,7 +20,7 @@ class Namespace(Table, frozen=True):
     paths: Texts  # where it stands in a Segment message: `userId`, `traits.email`, `context.device.id`
     limit: Annotated[int, msgspec.Meta(ge=1, le=10_000)]  # how many of them one customer may have
     normalize: Normalize = "exact"  # how spellings become one; from `phone` on, a bad value identifies nobody
-    # one too many is refused; who leaves for it; a steward is asked
+    # refuse one too many; let the oldest leave for it; ask a steward; let newcomers leave
     at_limit: Literal["refuse", "oldest", "review", "newcomer"] = "refuse"
     verified: bool = False  # two customers who both have one are never united, but by a steward
     shared: bool = False  # may be used by many people, such as a device: see [identity.guard]
@@ -30,11 +30,12 @@ class Guard(Table, frozen=True):
     """When an identifier stops being evidence: events that carry it are resolved by their others, until a
     steward releases it."""
 
-    customers: Annotated[int, msgspec.Meta(ge=2, le=64)] = 8  # so many users had it in turn ...
+    customers: Annotated[int, msgspec.Meta(ge=2, le=64)] = 8  # this many users had it in turn ...
     # ... or it went so often from one to another ...
     moves: Annotated[int, msgspec.Meta(ge=2, le=100_000)] = 20
     within: Duration = Duration.parse("1h")  # ... in this time (namespaces with `shared = true`)
-    unions: Annotated[int, msgspec.Meta(ge=2, le=100_000)] = 50  # it brought one customer so many others ...
+    # it brought one customer this many others ...
+    unions: Annotated[int, msgspec.Meta(ge=2, le=100_000)] = 50
     # ... in this time, as a constant user id does; more new identifiers are refused
     unions_within: Duration = Duration.parse("1m")
     # unions in one window; what is beyond comes with a later one
@@ -105,7 +106,7 @@ class Matching(Table, frozen=True):
     # bits of posterior odds from which two are united; 2 is 4 to 1
     merge: Annotated[float, msgspec.Meta(ge=0, le=60)] = 2.0
     review: Annotated[float, msgspec.Meta(ge=-60, le=60)] = -1.0  # bits from which a steward is asked
-    # what is compared lies sealed under the customer's key, so long after it was last said
+    # what is compared lies sealed under the customer's key, for this long after it was last said
     keep: Duration = Duration.parse("730d")
     log_max: Count = 100_000  # windows that may wait for it; beyond it the oldest are passed over
     field: tuple[MatchField, ...] = (  # what is compared

@@ -17,12 +17,13 @@ _SCALAR = re.compile(r"[^,\]}#\n]+")
 
 
 def lines(text: str) -> Mapping[Path, int]:
-    """Line (from 1) of each path, such as `("trigger", 2, "when")`; a table's line is that of its header."""
+    """Return the line (from 1) of each path, such as `("trigger", 2, "when")`; a table's line is that of
+    its header."""
     return _Walk(text).places
 
 
 def line_of(places: Mapping[Path, int], path: Path) -> int:
-    """The line of `path`, or of what it would stand in if it is not there; 1 for the whole file."""
+    """Return the line of `path`, or of what it would stand in if it is not there; 1 for the whole file."""
     while path and path not in places:
         path = path[:-1]
     return places.get(path, 1)

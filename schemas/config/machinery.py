@@ -24,7 +24,7 @@ class Redis(Table, frozen=True):
     # embedded only; `everysec` may lose a second at a power cut
     fsync: Literal["always", "everysec"] = "always"
     max_memory: Size = Size.parse("4GB")  # embedded only; nothing is ever evicted
-    # so many have each commit, and each event that is acknowledged
+    # how many replicas must have each commit, and each event that is acknowledged
     replicas: Annotated[int, msgspec.Meta(ge=0, le=16)] = 0
 
 
@@ -42,7 +42,7 @@ class Kafka(Table, frozen=True):
 
     bootstrap: Text = "127.0.0.1:9092"  # host:port, several with commas
     topics: Texts = ("millrace.events",)  # all are read; the gateway writes to the first
-    # retention was faster than we: stop, or go on and count what is missing
+    # retention removed what was not read yet: stop, or go on and count what is missing
     trimmed: Literal["fail", "skip"] = "fail"
     # URL of a schema registry for incoming Avro; empty: only schemas/avro in the data folder
     registry: str = ""
@@ -84,9 +84,9 @@ class Window(Table, frozen=True):
     """Events of one partition that are resolved together: what came while the ones before were handled, at
     most `events`."""
 
-    # at most so long, however long that takes; 30s or more is refused
+    # at most this long, however long that takes; 30s or more is refused
     wait: Duration = Duration.parse("200ms")
-    events: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 500  # at most so many
+    events: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 500  # at most this many
 
 
 class Keys(Table, frozen=True):
@@ -110,8 +110,8 @@ class Archive(Table, frozen=True):
 
     enabled: bool = False  # true: `millrace run` also runs the process that writes it
     folder: Text = "archive"  # relative to the data folder; better on another disk
-    rotate_bytes: Size = Size.parse("64MB")  # a file is closed when it is so large ...
-    rotate_every: Duration = Duration.parse("1h")  # ... or so old
+    rotate_bytes: Size = Size.parse("64MB")  # a file is closed when it is this large ...
+    rotate_every: Duration = Duration.parse("1h")  # ... or this old
     journal_max: Count = 2_000  # windows that may wait for it; beyond it resolve waits
     # `millrace backup prune` removes older files that no backup needs; none: keeps all, for `rebuild`
     keep: Duration | None = None
@@ -123,7 +123,7 @@ class Backup(Table, frozen=True):
     # when one is made and old ones are removed, UTC, such as `03:00`; empty: only by `millrace backup create`
     daily: Daytime = ""
     folder: Text = "backup"  # relative to the data folder; better on another disk
-    keep: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 7  # the newest so many
+    keep: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 7  # this many of the newest
     # the copy of the customers' data keys, relative to the data folder; apart from the backups
     keys: Text = "keycopy.db"
 
@@ -133,9 +133,9 @@ class Deliver(Table, frozen=True):
 
     attempts: Annotated[int, msgspec.Meta(ge=1, le=1_000)] = 12  # of one delivery
     backoff: Duration = Duration.parse("500ms")  # before the second attempt; doubles, with jitter
-    backoff_max: Duration = Duration.parse("5m")  # at most so long between two
+    backoff_max: Duration = Duration.parse("5m")  # at most this long between two
     breaker_failures: Count = 10  # in a row, then the connector rests ...
-    breaker_rest: Duration = Duration.parse("15s")  # ... so long
+    breaker_rest: Duration = Duration.parse("15s")  # ... for this long
 
 
 class Metrics(Table, frozen=True):

@@ -137,7 +137,8 @@ def _section(table: type[msgspec.Struct], path: str, said: Said) -> Iterator[str
 def _union(members: Sequence[type[msgspec.Struct]], title: str, said: Said) -> Iterator[str]:
     """Yield what all types of a table have in common, then what each has besides."""
     base = members[0].__base__
-    assert base is not None and issubclass(base, msgspec.Struct)
+    assert base is not None
+    assert issubclass(base, msgspec.Struct)
     tag_field = members[0].__struct_config__.tag_field
     tags = [str(member.__struct_config__.tag) for member in members]
     common = msgspec.structs.fields(base)

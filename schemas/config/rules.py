@@ -78,7 +78,8 @@ class Model(Table, frozen=True):
     when: Text = "True"  # an expression: which of these events count, such as `properties.rating <= 2`
     # event names that answer no before the horizon; with them answers are learnt at once
     no: tuple[Text, ...] = ()
-    # events at which it is asked and scored: names, or types such as `page`; `*` is any, and in quiet times too
+    # events at which it is asked and scored: names, or types such as `page`; `*` is any, and in quiet times
+    # too
     on: Texts = ("*",)
     enabled: bool = True  # false: nothing is asked or scored
     horizon: Duration = Duration.parse("30d")  # how far ahead it looks; also how late the answer comes
@@ -105,7 +106,7 @@ class Action(Table, frozen=True):
     # money for each `best_action.period`
     budget: Annotated[float, msgspec.Meta(gt=0, le=1_000_000_000_000)] | None = None
     capacity: Count | None = None  # how often in each `best_action.period`
-    cooldown: Duration | None = None  # for each customer: not offered again so long
+    cooldown: Duration | None = None  # for each customer: not offered again for this long
     silent: bool = False  # true: do nothing; chosen and learnt like the others, and nothing is sent
     channel: str = ""  # by which channel; empty: the trigger's
     purpose: str = ""  # what consent is asked for; empty: the trigger's
@@ -161,7 +162,7 @@ class Recommendation(Table, frozen=True):
 
     touch: tuple[Touch, ...] = ()  # which events are about items
     k: Annotated[int, msgspec.Meta(ge=1, le=16)] = 5  # how many `recommended` gives
-    half_life: Duration = Duration.parse("30d")  # a touch so long ago counts half
+    half_life: Duration = Duration.parse("30d")  # a touch this long ago counts half
 
 
 class Clusters(Table, frozen=True):
@@ -193,7 +194,7 @@ class TriggerRule(Table, frozen=True):
     name: Word  # the rule's name in triggers, metrics and decisions
     on: On  # what fires it, such as `{event = "Order Completed"}`
     when: Text = "True"  # an expression
-    cooldown: Duration | None = None  # for each customer: silent so long after it fired
+    cooldown: Duration | None = None  # for each customer: silent for this long after it fired
     # what the receiver should do; the rule's name where empty; `best`: the best `[[action]]`
     action: str = ""
     channel: str = ""  # by which channel it should be done, such as `push`

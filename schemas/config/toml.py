@@ -53,7 +53,7 @@ class Reading(msgspec.Struct, frozen=True):
 
 
 def load(path: Path | None, environment: Mapping[str, str] | None = None, *, secrets: bool = True) -> Config:
-    """The configuration in `path`, its relative paths resolved against the file's folder.
+    """Return the configuration in `path`, its relative paths resolved against the file's folder.
 
     Without a path: the packaged default, or if that was not packaged the built-in one, relative to the
     current folder. Without `secrets` those of receivers and senders may be missing from the environment: for
@@ -76,7 +76,8 @@ def load(path: Path | None, environment: Mapping[str, str] | None = None, *, sec
 
 
 def text_of(path: Path) -> str:
-    """The file's text, without the mark that editors of Windows put in front of it. Raises `ConfigError`."""
+    """Return the file's text, without the mark that editors of Windows put in front of it. Raises
+    `ConfigError`."""
     try:
         return path.read_text(encoding="utf-8-sig")
     except OSError as error:
@@ -90,12 +91,13 @@ def text_of(path: Path) -> str:
 
 
 def lacks_secret(problem: Problem) -> bool:
-    """Whether all that is wrong is that the environment has not what a receiver or a sender is known by."""
+    """Return whether all that is wrong is that the environment lacks what a receiver or a sender is known
+    by."""
     return problem.message.startswith(NOT_THERE) and problem.path.startswith(("connector[", "gateway."))
 
 
 def problems(text: str, environment: Mapping[str, str] | None = None) -> list[Problem]:
-    """Everything that is wrong with a configuration file's text, by line; [] if nothing is."""
+    """Return everything that is wrong with a configuration file's text, by line; [] if nothing is."""
     return read(text, environment).problems
 
 
@@ -122,7 +124,7 @@ def read(text: str, environment: Mapping[str, str] | None = None) -> Reading:
 
 
 def rules_document(rules: Rules) -> bytes:
-    """Canonical JSON of the rules in a `Config` (or of `Rules`): equal rules give equal bytes.
+    """Return canonical JSON of the rules in a `Config` (or of `Rules`): equal rules give equal bytes.
 
     Defaults are written out, so that a release with other defaults replays what was in force.
     """
@@ -134,7 +136,7 @@ def rules_document(rules: Rules) -> bytes:
 
 
 def rules_from(document: bytes) -> Rules:
-    """What `rules_document` wrote. Raises `ConfigError`."""
+    """Return what `rules_document` wrote. Raises `ConfigError`."""
     try:
         data = json.loads(document)
     except ValueError as error:
@@ -152,8 +154,8 @@ def rules_from(document: bytes) -> Rules:
 
 
 def resolved(config: Config, folder: Path) -> Config:
-    """With absolute paths: the data folder and plans by `folder`; keys, archive, backups and file connectors
-    by the data folder."""
+    """Return it with absolute paths: the data folder and plans by `folder`; keys, archive, backups and
+    file connectors by the data folder."""
     data = folder / config.data.folder
     replace = msgspec.structs.replace
 
@@ -177,12 +179,12 @@ def resolved(config: Config, folder: Path) -> Config:
 
 
 def spelled(place: Place) -> str:
-    """`("tag", 2, "when")` as `tag[2].when`."""
+    """Return `("tag", 2, "when")` as `tag[2].when`."""
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place).removeprefix(".")
 
 
 def unspelled(path: str) -> Place:
-    """The inverse of `spelled`."""
+    """Return the inverse of `spelled`."""
     return tuple(int(index) if index else key for index, key in re.findall(r"\[(\d+)\]|([^.\[\]]+)", path))
 
 

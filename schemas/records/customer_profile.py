@@ -165,7 +165,7 @@ class Head(msgspec.Struct, array_like=True):
     used: dict[str, tuple[int, int]] = {}  # action -> (period, how often it was chosen in it)
 
     def copy(self) -> "Head":
-        """One that shares nothing with this one."""
+        """Return one that shares nothing with this one."""
         return msgspec.structs.replace(
             self, outbox=self.outbox.copy(), models=self.models.copy(), used=self.used.copy()
         )

@@ -81,7 +81,7 @@ class Union(msgspec.Struct, array_like=True, frozen=True):
 
 
 def undo(seq: int, by: str = "undo") -> Order:
-    """The order to undo a union."""
+    """Return the order to undo a union."""
     return Order("undo", seq.to_bytes(ID_BYTES), by=by)
 
 
@@ -131,10 +131,10 @@ class WindowResult(msgspec.Struct, array_like=True):
 
 
 def text_id(identity: bytes) -> str:
-    """The form shown outside: 24 hex digits."""
+    """Return the form shown outside: 24 hex digits."""
     return identity.hex()
 
 
 def shard_of(root: bytes, count: int) -> int:
-    """The shard that holds the customer with this root origin."""
+    """Return the shard that holds the customer with this root origin."""
     return int.from_bytes(root[:2]) % count

@@ -41,7 +41,7 @@ class Journalled(msgspec.Struct, array_like=True, frozen=True):
 
     @property
     def bare(self) -> bool:
-        """Written while the archive was off: it cannot be committed again."""
+        """Return whether it was written while the archive was off: it cannot be committed again."""
         return (
             not self.content
             if self.kind == JournalKind.WINDOW

@@ -85,7 +85,7 @@ class Announced(msgspec.Struct, array_like=True):
 
 
 def mark_of(entry: LogEntry) -> bytes:
-    """8 bytes that tell this entry from any other that a log may hold in its place."""
+    """Return 8 bytes that tell this entry from any other that a log may hold in its place."""
     hashed = blake2b(entry.seq.to_bytes(8), digest_size=8, person=b"log entry")
     hashed.update(entry.kind.encode())
     hashed.update(entry.body)
@@ -96,12 +96,12 @@ _HEADER = Struct(f">{ID_BYTES}s{ID_BYTES}sI")
 
 
 def pack_fact(root: bytes, origin: bytes, payload: bytes) -> bytes:
-    """One fact in the body of an `e` entry."""
+    """Return one fact in the body of an `e` entry."""
     return _HEADER.pack(root, origin, len(payload)) + payload
 
 
 def unpack_facts(body: bytes) -> Iterator[tuple[bytes, bytes, bytes]]:
-    """(root, origin, payload) of each fact in the body of an `e` entry."""
+    """Yield (root, origin, payload) of each fact in the body of an `e` entry."""
     at, end = 0, len(body)
     while at < end:
         root, origin, size = _HEADER.unpack_from(body, at)

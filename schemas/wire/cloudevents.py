@@ -24,8 +24,8 @@ JSON = "application/json"
 
 
 def attributes(trigger: Trigger, source: str) -> dict[str, str]:
-    """The required attributes, `subject` (the customer), `time` (when it was emitted) and the `partitionkey`
-    extension.
+    """Return the required attributes, `subject` (the customer), `time` (when it was emitted) and the
+    `partitionkey` extension.
 
     `source` is a URI reference that names the deployment, such as `/millrace/shop`. What a rebuild fired
     again has the extension `run` too.
@@ -43,8 +43,8 @@ def attributes(trigger: Trigger, source: str) -> dict[str, str]:
 
 
 def data(trigger: Trigger, identity: Mapping[str, str]) -> dict[str, Any]:
-    """`identity` holds the fields that this receiver may know the customer by, opened at the edge
-    (`connector.identify`)."""
+    """Return the payload. `identity` holds the fields that this receiver may know the customer by, opened
+    at the edge (`connector.identify`)."""
     return {
         "id": trigger.id,
         "customer": trigger.customer,
@@ -62,20 +62,20 @@ def data(trigger: Trigger, identity: Mapping[str, str]) -> dict[str, Any]:
 
 
 def payload(trigger: Trigger, identity: Mapping[str, str]) -> bytes:
-    """The body of binary mode with `application/json`."""
+    """Return the body of binary mode with `application/json`."""
     return msgspec.json.encode(data(trigger, identity))
 
 
 def structured(trigger: Trigger, source: str, identity: Mapping[str, str]) -> bytes:
-    """The whole event as one JSON document."""
+    """Return the whole event as one JSON document."""
     return msgspec.json.encode(
         attributes(trigger, source) | {"datacontenttype": JSON, "data": data(trigger, identity)}
     )
 
 
 def headers(trigger: Trigger, source: str, prefix: Literal["ce-", "ce_"]) -> dict[str, str]:
-    """Binary mode without `content-type`, which says how the body is written. HTTP values (`ce-`) are
-    percent-encoded, Kafka's are not."""
+    """Return the headers of binary mode without `content-type`, which says how the body is written. HTTP
+    values (`ce-`) are percent-encoded, Kafka's are not."""
     context = attributes(trigger, source)
     if prefix == "ce_":
         return {prefix + name: value for name, value in context.items()}

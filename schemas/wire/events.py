@@ -126,7 +126,7 @@ class Quarantined(msgspec.Struct, array_like=True, frozen=True):
 
     @property
     def where(self) -> str:
-        """What tells one defect from another."""
+        """Return what tells one defect from another."""
         return f"{self.error} at {self.trace[-1] if self.trace else '?'}"
 
 

@@ -110,7 +110,7 @@ _as_json = msgspec.json.encode
 
 
 def encode(trigger: Trigger, identity: Mapping[str, str]) -> bytes:
-    """The record behind its head of five bytes."""
+    """Return the record behind its head of five bytes."""
     record = cloudevents.data(trigger, identity)
     record["reasons"] = _flat(trigger.reasons)
     record["properties"] = _flat(trigger.properties)

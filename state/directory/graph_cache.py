@@ -2,7 +2,7 @@
 
 A group whose identifiers are all known to belong to one customer is committed as (customer, facts) alone.
 That is only right while nothing of it has changed, so each commit says up to which change of the graph we
-know; the directory answers what has changed since, and the commit is made anew. (Measured: looking up three
+know; the directory answers what has changed since, and the commit is made again. (Measured: looking up three
 identifiers was half of the directory's time.)
 """
 
@@ -25,7 +25,8 @@ class GraphCache:
         self._retired: set[bytes] = set()
 
     def route(self, group: Group) -> tuple[bytes, list[bytes]] | None:
-        """The root of a group, and the origin of each of its facts; None if we do not know all of it."""
+        """Return the root of a group, and the origin of each of its facts; None if we do not know all of
+        it."""
         found = self._of.get(group.identifiers[0].hash)
         if found is None or found[1] in self._retired:
             return None
@@ -45,8 +46,8 @@ class GraphCache:
         return root, origins
 
     def learn(self, identifiers: Sequence[Identifier], told: bytes) -> None:
-        """`told`: of each identifier origin, root, and 1 for a newcomer without an event to itself; or
-        zeros."""
+        """Remember what the directory said. `told`: of each identifier origin, root, and 1 for a newcomer
+        without an event to itself; or zeros."""
         if len(self._of) + len(identifiers) > CACHED_MAX:
             self._of.clear()
             self._retired.clear()
@@ -56,8 +57,8 @@ class GraphCache:
                 self._of[identifier.hash] = (origin, root, told[at + 2 * ID_BYTES] == 1)
 
     def forget(self, epoch: int, changes: Iterable[bytes] | None) -> None:
-        """What has changed up to `epoch`: `r` + a root that retired, `u` + one that is a customer again, `i`
-        + an identifier that moved.
+        """Forget what has changed up to `epoch`: `r` + a root that retired, `u` + one that is a customer
+        again, `i` + an identifier that moved.
 
         None: too much to tell.
         """

@@ -13,7 +13,7 @@ Landed = list[tuple[bytes, bytes]]  # of each fact: root, origin
 
 
 class Suspended(Exception):
-    """A group rests on an identifier that is evidence no longer: it has to be made anew."""
+    """A group rests on an identifier that is evidence no longer: it has to be made again, without it."""
 
 
 def take_window(

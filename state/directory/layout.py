@@ -32,8 +32,9 @@ class Layout(msgspec.Struct, frozen=True):
         keys: str = "",
         policy: Policy = Policy(),  # noqa: B008  # frozen
     ) -> "Layout":
-        """Return the layout for so many identifiers (`capacity`)."""
-        return cls(name, shards, max(16, capacity // IDS_PER_BUCKET), tuple(limits), keys, policy)
+        """Return the layout that is planned for `capacity` identifiers."""
+        buckets = max(16, capacity // IDS_PER_BUCKET)
+        return cls(name, shards, buckets, limits=tuple(limits), keys=keys, policy=policy)
 
     @property
     def shard_buckets(self) -> int:

@@ -23,40 +23,40 @@ class Ledger(Protocol):
     """Raises `Unreachable` where the server cannot be reached."""
 
     def unions(self, after: int, count: int) -> list[Union]:
-        """Entries behind number `after`, oldest first; the oldest of all are dropped in time."""
+        """Return entries behind number `after`, oldest first; the oldest of all are dropped in time."""
 
     def newest(self, before: int, count: int) -> list[Union]:
-        """Entries with numbers below `before`, newest first."""
+        """Return entries with numbers below `before`, newest first."""
 
     def union(self, seq: int) -> Union | None:
-        """One entry; None if it was dropped."""
+        """Return one entry; None if it was dropped."""
 
     def about(self, origins: Sequence[bytes], count: int) -> tuple[list[Union], bool]:
-        """Entries that name one of these, newest first: of each origin the newest `count`. And whether these
-        are all that there are."""
+        """Return entries that name one of these, newest first: of each origin the newest `count`. And
+        whether these are all that there are."""
 
     def edges(self, root: bytes) -> list[tuple[int, bytes, bytes]]:
-        """The unions that made a customer and still stand: number in the ledger, and the two origins that its
-        evidence is about."""
+        """Return the unions that made a customer and still stand: number in the ledger, and the two
+        origins that its evidence is about."""
 
     def members(self, root: bytes) -> tuple[list[bytes], list[Identifier]]:
-        """A customer's origins and identifiers, oldest first; nothing for who is no root."""
+        """Return a customer's origins and identifiers, oldest first; nothing for who is no root."""
 
     def holdings(self, roots: Sequence[bytes]) -> list[tuple[list[bytes], list[Identifier]]]:
-        """The members of many customers."""
+        """Return the members of many customers."""
 
     def homes(self, identifiers: Sequence[bytes]) -> list[bytes | None]:
-        """The origin of each, None where unknown."""
+        """Return the origin of each, None where unknown."""
 
     def alone(self, identifiers: Sequence[bytes]) -> list[bool]:
-        """For each whether it came with others and had events to itself since (noted where newcomers may
-        leave)."""
+        """Return for each whether it came with others and had events to itself since (noted where
+        newcomers may leave)."""
 
     def cannot_link(self, origins: Sequence[bytes]) -> list[list[bytes]]:
-        """For each the origins that it is never united with."""
+        """Return for each the origins that it is never united with."""
 
     def reviews(self) -> list[Pair]:
-        """Pairs that wait for a steward, oldest first."""
+        """Return pairs that wait for a steward, oldest first."""
 
 
 class RedisLedger:
@@ -84,8 +84,8 @@ class RedisLedger:
         return _union(*found[0]) if found else None
 
     def about(self, origins: Sequence[bytes], count: int) -> tuple[list[Union], bool]:
-        """All origins go back together, one round trip a step: an entry says which one before it named the
-        same origin."""
+        """Follow all origins back together, one round trip a step: an entry says which one before it named
+        the same origin."""
         origins, seen = list(dict.fromkeys(origins)), dict[int, dict[bytes, bytes]]()
         firsts = self._each("hget", [(self._bucket(b"u:", origin), b"h" + origin) for origin in origins])
         at = {origin: int.from_bytes(first) for origin, first in zip(origins, firsts, strict=True) if first}
@@ -173,23 +173,27 @@ def _before(fields: dict[bytes, bytes], origin: bytes) -> int:
 def _union(entry_id: bytes, fields: dict[bytes, bytes]) -> Union:
     one, other = fields[b"o"][:ID_BYTES], fields[b"o"][ID_BYTES:]
     return Union(
-        int(entry_id[:-2]),
-        "union" if fields[b"k"] == b"union" else "undo",
-        fields[b"r"],
-        fields[b"s"],
-        one,
-        other,
-        int(fields[b"n"]),
-        fields[b"b"].decode(),
-        fields[b"e"],
-        int(fields[b"t"]),
-        fields[b"p"].decode(),
-        int(fields[b"a"]),
+        seq=int(entry_id[:-2]),
+        kind="union" if fields[b"k"] == b"union" else "undo",
+        retired=fields[b"r"],
+        survivor=fields[b"s"],
+        one=one,
+        other=other,
+        undone=int(fields[b"n"]),
+        by=fields[b"b"].decode(),
+        evidence=fields[b"e"],
+        time_ms=int(fields[b"t"]),
+        partition=fields[b"p"].decode(),
+        position=int(fields[b"a"]),
     )
 
 
 def _pair(key: bytes, packed: bytes) -> Pair:
     time_ms, length = int.from_bytes(packed[:8]), packed[8]
     return Pair(
-        key[:ID_BYTES], key[ID_BYTES:], packed[9 : 9 + length].decode(), packed[9 + length :], time_ms
+        a=key[:ID_BYTES],
+        b=key[ID_BYTES:],
+        by=packed[9 : 9 + length].decode(),
+        note=packed[9 + length :],
+        time_ms=time_ms,
     )

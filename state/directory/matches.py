@@ -38,21 +38,22 @@ class Matches(Protocol):
     """Raises `Unreachable` where the server cannot be reached."""
 
     def position(self) -> int:
-        """The last entry of the log that is committed; 0 before the first."""
+        """Return the last entry of the log that is committed; 0 before the first."""
 
     def said_since(self, after: int, count: int, block_ms: int) -> list[Said]: ...
 
     def keep(self, table: Table, fields: Sequence[bytes]) -> list[bytes | None]:
-        """What was put there."""
+        """Return what was put there."""
 
     def customers(self, origins: Sequence[bytes]) -> list[Customer]:
-        """The customer that each origin belongs to now, with all its origins; none for who is unknown."""
+        """Return the customer that each origin belongs to now, with all its origins; none for who is
+        unknown."""
 
     def cannot_link(self, origins: Sequence[bytes]) -> list[list[bytes]]:
-        """For each origin those whose customers it is never to be united with."""
+        """Return for each origin those whose customers it is never to be united with."""
 
     def bucket(self, number: int) -> dict[bytes, bytes]:
-        """All records (`mr`) of one bucket; bucket `number` modulo their count."""
+        """Return all records (`mr`) of one bucket; bucket `number` modulo their count."""
 
 
 class RedisMatches:

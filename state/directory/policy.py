@@ -39,44 +39,44 @@ class Policy(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, identity: Identity, matching: Matching) -> "Policy":
-        """As configured."""
+        """Return what the configuration says."""
         guard, namespaces = identity.guard, identity.namespace
         return cls(
-            tuple(namespace.at_limit for namespace in namespaces),
-            tuple(namespace.verified for namespace in namespaces),
-            tuple(namespace.shared for namespace in namespaces),
-            guard.customers,
-            guard.moves,
-            max(1, guard.within // 1000),
-            guard.unions,
-            max(1, guard.unions_within // 1000),
-            guard.window_unions,
-            identity.ledger,
-            identity.reviews,
-            matching.log_max if matching.enabled else 0,
+            at_limit=tuple(namespace.at_limit for namespace in namespaces),
+            verified=tuple(namespace.verified for namespace in namespaces),
+            guarded=tuple(namespace.shared for namespace in namespaces),
+            shared_customers=guard.customers,
+            shared_moves=guard.moves,
+            shared_within_s=max(1, guard.within // 1000),
+            breaker_unions=guard.unions,
+            breaker_within_s=max(1, guard.unions_within // 1000),
+            budget=guard.window_unions,
+            ledger=identity.ledger,
+            reviews=identity.reviews,
+            matches=matching.log_max if matching.enabled else 0,
         )
 
     def at(self, strength: int) -> AtLimit:
-        """What happens to one too many."""
+        """Return what happens to one too many."""
         return self.at_limit[strength] if strength < len(self.at_limit) else "refuse"
 
     def leaving(self, strength: int, held: Held, spared: Collection[bytes]) -> Held:
-        """Who of a namespace may go to make room, the first to go first. `spared`: newcomers no longer, or
-        never."""
+        """Return who of a namespace may go to make room, the first to go first. `spared`: newcomers no
+        longer, or never."""
         at = self.at(strength)
         if at not in ("oldest", "newcomer"):
             return []
         return [one for one in held if one[0] == strength and (at == "oldest" or one[1] not in spared)]
 
     def forbids(self, strength: int, excess: int, by: str, held: Held, spared: Collection[bytes]) -> bool:
-        """Whether too many of a namespace forbid a union: not where enough may leave, nor where a steward was
-        asked, and said yes."""
+        """Return whether too many of a namespace forbid a union: not where enough may leave, nor where a
+        steward was asked, and said yes."""
         if self.at(strength) == "review" and strength > 0 and by == "review":
             return False
         return len(self.leaving(strength, held, spared)) < excess
 
     def settings(self, strengths: int) -> list[object]:
-        """As the script reads it."""
+        """Return it as the script reads it."""
 
         def each(values: Sequence[object], default: object) -> list[object]:
             return [*values[:strengths], *[default] * (strengths - len(values))]

@@ -96,11 +96,19 @@ class Found(NamedTuple):
 
 
 def files(folder: Path) -> list[File]:
-    """By number: the order in which they were begun."""
+    """Return them by number: the order in which they were begun."""
     found = []
     for path in folder.glob("*.avro*"):
         if match := _NAME.fullmatch(path.name):
-            found.append(File(int(match[1]), int(match[2]), bool(match[3]), not match[4], path))
+            found.append(
+                File(
+                    number=int(match[1]),
+                    first=int(match[2]),
+                    branch=bool(match[3]),
+                    closed=not match[4],
+                    path=path,
+                )
+            )
     return sorted(found)
 
 
@@ -115,15 +123,15 @@ class Archive:
         self._compress = zstandard.ZstdCompressor(level=_LEVEL).compress
 
     def packed(self, entry: Journalled) -> bytes:
-        """What is written of an entry whose content is open."""
+        """Return what is written of an entry whose content is open."""
         return self._seal.seal(self._compress(_encode(entry)))
 
     def newest(self) -> int:
-        """The number of the newest file; 0 without any."""
+        """Return the number of the newest file; 0 without any."""
         return max((file.number for file in files(self.folder)), default=0)
 
     def last(self) -> int:
-        """The last entry; 0 without any. Raises `Foreign`."""
+        """Return the last entry; 0 without any. Raises `Foreign`."""
         found = files(self.folder)
         if not found:
             return 0
@@ -132,12 +140,12 @@ class Archive:
         )
 
     def entry(self, seq: int) -> Found | None:
-        """One of them. Raises `Foreign` for what cannot be read."""
+        """Return one of them. Raises `Foreign` for what cannot be read."""
         return next((found for found in self.entries(seq - 1) if found.entry.seq == seq), None)
 
     def branched(self, since: int, upto: int) -> File | None:
-        """The first file with a number above `since` in which history takes another way at entry `upto` or
-        before."""
+        """Return the first file with a number above `since` in which history takes another way at entry
+        `upto` or before."""
         return next(
             (
                 file
@@ -148,8 +156,8 @@ class Archive:
         )
 
     def entries(self, after: int) -> Iterator[Found]:
-        """All behind `after`, one by one without a gap. Raises `Foreign`, naming file and record: damage, a
-        gap, other keys."""
+        """Yield all behind `after`, one by one without a gap. Raises `Foreign`, naming file and record:
+        damage, a gap, other keys."""
         found = files(self.folder)
         expected = after + 1
         for at, file in enumerate(found):
@@ -158,14 +166,16 @@ class Archive:
                 continue
             if file.first > expected:
                 raise Foreign(
-                    f"{file.path}: begins with entry {file.first} of the journal, expected {expected}: there is a gap before it"
+                    f"{file.path}: begins with entry {file.first} of the journal, expected {expected}: there"
+                    " is a gap before it"
                 )
             for entry, place in self._file(file, expected):
                 if void is not None and entry.seq >= void:
                     break
                 if entry.seq != expected:
                     raise Foreign(
-                        f"{place}: entry {entry.seq} of the journal, expected {expected}: the archive has a gap"
+                        f"{place}: entry {entry.seq} of the journal, expected {expected}: the archive has a"
+                        " gap"
                     )
                 yield Found(entry, place)
                 expected += 1
@@ -186,12 +196,14 @@ class Archive:
             owner = reader.metadata.get("millrace.keys")
             if owner != self._owner:
                 raise Foreign(
-                    f"{file.path}: written with the key file {owner}, ours is {self._owner}: the archive of another deployment"
+                    f"{file.path}: written with the key file {owner}, ours is {self._owner}: the archive of"
+                    " another deployment"
                 )
             unpack = _UNPACK.get(found := reader.metadata.get("millrace.format", "none"))
             if unpack is None:
                 raise Foreign(
-                    f"{file.path}: has format {found}, this release reads up to {FORMAT}: use the newer millrace that wrote it"
+                    f"{file.path}: has format {found}, this release reads up to {FORMAT}: use the newer"
+                    " millrace that wrote it"
                 )
             yield from self._records(file, reader, since, unpack)
 
@@ -266,11 +278,12 @@ class ArchiveWriter:
         self._open: _Open | None = None
 
     def write(self, entry: Journalled, now_s: float, ready: bytes | None = None) -> None:
-        """`entry` is the one behind the last; its content is open. `now_s`: any clock that only grows."""
+        """Write an entry. `entry` is the one behind the last; its content is open. `now_s`: any clock that
+        only grows."""
         self._write(entry.seq, entry.kind, ready or self._archive.packed(entry), now_s, entry)
 
     def write_raw(self, entry: Journalled, now_s: float) -> None:
-        """The same for one that cannot be made ready: `entry` as it lay in the journal, its content still
+        """Write one that cannot be made ready: `entry` as it lay in the journal, its content still
         sealed by itself."""
         self._write(entry.seq, RAW, self._archive._seal.seal(_encode(entry)), now_s, None)
 
@@ -291,7 +304,7 @@ class ArchiveWriter:
         self._open.write(seq, kind, body)
 
     def sync(self) -> None:
-        """Everything written so far is on the disk. Raises `OSError`."""
+        """See to it that everything written so far is on the disk. Raises `OSError`."""
         if self._open is not None:
             self._open.sync()
 
@@ -303,7 +316,7 @@ class ArchiveWriter:
         self._lock = -1
 
     def abandon(self) -> None:
-        """After an `OSError`: what was not safe is written again by the next writer."""
+        """Let go after an `OSError`: what was not safe is written again by the next writer."""
         if self._open is not None:
             self._open.abandon()
             self._open = None

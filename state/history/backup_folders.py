@@ -99,14 +99,14 @@ class Backups:
         self._seal = LogSeal(keys.log)
 
     def begin(self, now_ms: int, journal: int) -> "BackupWriter":
-        """`journal`: about where the journal is; for the name."""
+        """Begin a backup. `journal`: about where the journal is; for the name."""
         name = (
             f"{datetime.fromtimestamp(now_ms // 1000, UTC):%Y%m%dT%H%M%S}.{now_ms % 1000:03d}Z-{journal:012d}"
         )
         return BackupWriter(self, name, now_ms)
 
     def names(self) -> list[str]:
-        """Complete ones, the oldest first."""
+        """Return the complete ones, the oldest first."""
         if not self.folder.is_dir():
             return []
         return sorted(
@@ -116,7 +116,7 @@ class Backups:
         )
 
     def newest(self) -> datetime | None:
-        """When the newest complete one was begun; None without any."""
+        """Return when the newest complete one was begun; None without any."""
         names = self.names()
         return (
             datetime.strptime(names[-1].partition("Z-")[0], "%Y%m%dT%H%M%S.%f").replace(tzinfo=UTC)
@@ -125,8 +125,8 @@ class Backups:
         )
 
     def manifest(self, name: str) -> Manifest:
-        """Raises `Foreign`, naming the file: no such backup, damage, another deployment's, a newer
-        release's."""
+        """Return what it says of itself. Raises `Foreign`, naming the file: no such backup, damage,
+        another deployment's, a newer release's."""
         path = self.folder / name / _MANIFEST
         if not path.exists():
             raise Foreign(f"{path} does not exist: there is no such backup, or it was never completed")
@@ -137,25 +137,28 @@ class Backups:
             raise Foreign(f"{path}: cannot be read ({error}): damaged, or of a newer release") from error
         if (manifest.deployment, manifest.keys) != (self._layout.name, self._keys.fingerprint):
             raise Foreign(
-                f"{path}: a backup of {manifest.deployment!r} with key file {manifest.keys}; this is {self._layout.name!r} with key "
+                f"{path}: a backup of {manifest.deployment!r} with key file {manifest.keys}; this is"
+                f" {self._layout.name!r} with key "
                 f"file {self._keys.fingerprint}"
             )
         if not hmac.compare_digest(signed.mac, self._mac(bytes(signed.manifest))):
             raise Foreign(f"{path}: its signature is wrong: the manifest was damaged or changed")
         if manifest.format > FORMAT or manifest.name != name:
             raise Foreign(
-                f"{path}: format {manifest.format} of {manifest.name}; expected format {FORMAT} at most, and the folder's name"
+                f"{path}: format {manifest.format} of {manifest.name}; expected format {FORMAT} at most, and"
+                " the folder's name"
             )
         ours, theirs = (self._layout.shards, self._layout.buckets), (manifest.shards, manifest.buckets)
         if ours != theirs:
             raise Foreign(
-                f"{path}: made with {theirs[0]} shards and {theirs[1]} buckets, the configuration gives {ours[0]} and {ours[1]}"
+                f"{path}: made with {theirs[0]} shards and {theirs[1]} buckets, the configuration gives"
+                f" {ours[0]} and {ours[1]}"
             )
         return manifest
 
     def records(self, manifest: Manifest) -> Iterator[Copied]:
-        """Everything in it, in order. Raises `Foreign`, naming file and position, at the first chunk that is
-        not as it was."""
+        """Yield everything in it, in order. Raises `Foreign`, naming file and position, at the first chunk
+        that is not as it was."""
         at = 0
         digests = Digests()
         for number, chunk in enumerate(manifest.chunks):
@@ -170,7 +173,8 @@ class Backups:
             at += chunk.bytes
         if digests.hex() != manifest.digests:
             raise Foreign(
-                f"{self.folder / manifest.name / _MANIFEST}: the digests of what was read are not those of what was copied"
+                f"{self.folder / manifest.name / _MANIFEST}: the digests of what was read are not those of"
+                " what was copied"
             )
 
     def verify(self, manifest: Manifest) -> int:
@@ -227,25 +231,25 @@ class BackupWriter:
             self._write()
 
     def finish(self, cut: Cut, archive: int, now_ms: int) -> Manifest:
-        """Now it is a backup."""
+        """Make it a backup."""
         if self._records:
             self._write()
         ours, layout = self._backups, self._backups._layout
         manifest = Manifest(
-            self.name,
-            layout.name,
-            ours._keys.fingerprint,
-            FORMAT,
-            layout.shards,
-            layout.buckets,
-            self._begun_ms,
-            now_ms,
-            cut.journal,
-            cut.tick_s,
-            cut.offsets,
-            archive,
-            self._digests.hex(),
-            self._chunks,
+            name=self.name,
+            deployment=layout.name,
+            keys=ours._keys.fingerprint,
+            format=FORMAT,
+            shards=layout.shards,
+            buckets=layout.buckets,
+            begun_ms=self._begun_ms,
+            ended_ms=now_ms,
+            journal=cut.journal,
+            tick_s=cut.tick_s,
+            offsets=cut.offsets,
+            archive=archive,
+            digests=self._digests.hex(),
+            chunks=self._chunks,
         )
         body = msgspec.json.encode(manifest)
         self._save(_MANIFEST, msgspec.json.encode(_Signed(msgspec.Raw(body), ours._mac(body))))
@@ -283,7 +287,7 @@ class Digests:
         self._sums: dict[str, int] = {}
 
     def add(self, record: Copied) -> bytes:
-        """The packed record."""
+        """Add a packed record."""
         packed = _encode(record)
         unit = record.key[1 : record.key.find(b"}")].decode()
         self._sums[unit] = (
@@ -296,6 +300,6 @@ class Digests:
 
 
 def usable(manifests: Iterable[Manifest], upto_ms: int | None) -> list[Manifest]:
-    """Those that stand for a moment up to `upto_ms`, the newest first."""
+    """Return those that stand for a moment up to `upto_ms`, the newest first."""
     found = [manifest for manifest in manifests if upto_ms is None or manifest.tick_s * 1000 <= upto_ms]
     return sorted(found, key=lambda manifest: (manifest.journal, manifest.begun_ms), reverse=True)

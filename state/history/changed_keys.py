@@ -46,7 +46,7 @@ class Changes:
             self._pool.release(connection)
 
     def take(self) -> set[bytes]:
-        """Keys that changed before this call, and since the last one. Raises `Unreachable`."""
+        """Return the keys that changed before this call, and since the last one. Raises `Unreachable`."""
         self._redis.set(self._barrier, "", ex=60)
         deadline = time.monotonic() + BARRIER_S
         while self._barrier not in self._changed:

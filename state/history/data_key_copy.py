@@ -19,7 +19,8 @@ from state.redis.names import Names
 PAGE = 1_000
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS keys
-  (bucket INTEGER NOT NULL, origin BLOB NOT NULL, wrapped BLOB NOT NULL, PRIMARY KEY (bucket, origin)) WITHOUT ROWID;
+  (bucket INTEGER NOT NULL, origin BLOB NOT NULL, wrapped BLOB NOT NULL, PRIMARY KEY (bucket, origin))
+  WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS owner (fingerprint TEXT NOT NULL);
 """
 
@@ -44,7 +45,8 @@ class KeyCopy:
             raise Foreign(f"{path}: cannot be read as a copy of the customers' keys ({error})") from error
         if found is not None and found[0] != owner:
             raise Foreign(
-                f"{path}: holds keys wrapped by the key file {found[0]}, ours is {owner}: the copy of another deployment"
+                f"{path}: holds keys wrapped by the key file {found[0]}, ours is {owner}: the copy of"
+                " another deployment"
             )
 
     def close(self) -> None:
@@ -77,7 +79,8 @@ class KeyCopy:
         }
         if held and not there:
             raise Foreign(
-                f"{self.path} holds the keys of {len(self)} customers and Redis none: `millrace restore` first, or remove the file"
+                f"{self.path} holds the keys of {len(self)} customers and Redis none: `millrace restore`"
+                " first, or remove the file"
             )
         self.follow(client, names, there | held)
 

@@ -14,16 +14,16 @@ class Journal(Protocol):
     """Raises `Unreachable` where the server cannot be reached."""
 
     def read(self, after: int, count: int, block_ms: int) -> list[Journalled]:
-        """Entries behind `after`; waits up to `block_ms` for the first. `content` is sealed."""
+        """Return entries behind `after`; waits up to `block_ms` for the first. `content` is sealed."""
 
     def head(self) -> int:
-        """The last entry that was written."""
+        """Return the last entry that was written."""
 
     def archived(self) -> int | None:
-        """The last entry that is safe in the archive; None if there never was one."""
+        """Return the last entry that is safe in the archive; None if there never was one."""
 
     def advance(self, upto: int) -> None:
-        """Entries up to this one are safe: they go."""
+        """Drop the entries up to this one: they are safe."""
 
 
 class RedisJournal:
@@ -54,8 +54,8 @@ class RedisJournal:
             pipeline.execute()
 
     def start(self, after: int) -> int:
-        """Behind which entry, `after` or a later one, everything is still here with all that an archive
-        needs."""
+        """Return behind which entry, `after` or a later one, everything is still here with all that an
+        archive needs."""
         first = cast(
             list[Any], self._redis.xrange(self._names.journal, min=cast(str, b"(%d-0" % after), count=1)
         )
@@ -72,12 +72,12 @@ class RedisJournal:
 def _entry(entry_id: bytes, fields: dict[bytes, bytes]) -> Journalled:
     kind, body = next(iter(fields.items()))
     return Journalled(
-        int(entry_id[:-2]),
-        kind.decode(),
-        body,
-        fields.get(b"sender", b"").decode(),
-        int(fields.get(b"sent", 0)),
-        fields.get(b"extra", b""),
-        fields.get(b"announced", b""),
-        fields.get(b"content", b""),
+        seq=int(entry_id[:-2]),
+        kind=kind.decode(),
+        body=body,
+        sender=fields.get(b"sender", b"").decode(),
+        sent=int(fields.get(b"sent", 0)),
+        extra=fields.get(b"extra", b""),
+        announced=fields.get(b"announced", b""),
+        content=fields.get(b"content", b""),
     )

@@ -118,7 +118,8 @@ class Copying:
         if not self._redis.set(self._names.hold, self._name, nx=True, px=HOLD_MS):
             other = cast(bytes, self._redis.get(self._names.hold) or b"?").decode()
             raise Unreachable(
-                f"backup {other} is being made (or was killed less than {HOLD_MS // 1000} s ago): try again later"
+                f"backup {other} is being made (or was killed less than {HOLD_MS // 1000} s ago): try again"
+                " later"
             )
 
     def _keep_hold(self) -> None:
@@ -126,7 +127,8 @@ class Copying:
             self._names.hold, HOLD_MS
         ):
             raise Unreachable(
-                f"the copy stood still for more than {HOLD_MS // 1000} s: logs may have been trimmed behind it; try again"
+                f"the copy stood still for more than {HOLD_MS // 1000} s: logs may have been trimmed behind"
+                " it; try again"
             )
 
     # --- bulk
@@ -241,7 +243,8 @@ class Copying:
         )
         if seqs != max(0, head - offset):
             raise Unreachable(
-                f"the log of shard {shard} was trimmed behind its copy (is a worker of an older release running?): try again"
+                f"the log of shard {shard} was trimmed behind its copy (is a worker of an older release"
+                " running?): try again"
             )
 
     def _stream(self, key: bytes, first: bytes, last: bytes) -> int:
@@ -340,7 +343,8 @@ def begin_anew(client: redis.Redis, names: Names, layout: Layout) -> None:
         client.delete(names.meta)  # last: until then it is known for what it is
     if (left := next(keys_of(client, names), None)) is not None:
         raise Foreign(
-            f"the target is not empty: Redis holds {left!r}; restore into an empty data folder, or set another redis.prefix"
+            f"the target is not empty: Redis holds {left!r}; restore into an empty data folder, or set"
+            " another redis.prefix"
         )
     fields: dict[Any, Any] = {
         "shards": layout.shards,
@@ -352,5 +356,5 @@ def begin_anew(client: redis.Redis, names: Names, layout: Layout) -> None:
 
 
 def keys_of(client: redis.Redis, names: Names) -> Iterator[bytes]:
-    """Every key of the deployment."""
+    """Yield every key of the deployment."""
     return cast(Iterator[bytes], client.scan_iter(match=names.prefix + b":*", count=PAGE))

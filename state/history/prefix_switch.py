@@ -30,12 +30,12 @@ PAGE = 1_000
 
 
 def beside(names: Names, run: str) -> Names:
-    """What was rebuilt under this id, or put aside by a switch."""
+    """Return what was rebuilt under this id, or put aside by a switch."""
     return Names(f"{names.prefix.decode()}-{run}")
 
 
 def aside(run: str) -> str:
-    """The id of what a switch to `run` puts aside."""
+    """Return the id of what a switch to `run` puts aside."""
     return f"before-{run}"
 
 
@@ -48,12 +48,14 @@ class Switch:
         self._run = run
 
     def begin(self) -> None:
-        """From here on no flow starts. Raises `Foreign` where another run has left something in the way."""
+        """Begin: from here on no flow starts. Raises `Foreign` where another run has left something in the
+        way."""
         if (
             left := next(self._redis.scan_iter(match=self._aside.prefix + b":*", count=PAGE), None)
         ) is not None:
             raise Foreign(
-                f"{left!r} is in the way of what would be put aside: remove what lies under {self._aside.prefix.decode()!r}"
+                f"{left!r} is in the way of what would be put aside: remove what lies under"
+                f" {self._aside.prefix.decode()!r}"
             )
         mark: dict[Any, Any] = {
             "name": f"(unfinished: run `millrace switch {self._run}`)",
@@ -63,7 +65,7 @@ class Switch:
         self._redis.hset(self._live.meta, mapping=mark)
 
     def carry_on(self, name: str) -> None:
-        """To the end, from wherever it is. `name`: of the deployment. Raises `Foreign`."""
+        """Go on to the end, from wherever it is. `name`: of the deployment. Raises `Foreign`."""
         if self._redis.hget(self._live.meta, _STEP) == _OUT:
             self._move(self._live, self._aside)
             self._redis.hset(self._live.meta, _STEP, cast(str, _IN))
@@ -95,7 +97,8 @@ class Switch:
                     raise answer
                 if not answer:
                     raise Foreign(
-                        f"{key!r} cannot move: there is such a key under {target.prefix.decode()!r}; does a flow run?"
+                        f"{key!r} cannot move: there is such a key under {target.prefix.decode()!r}; does a"
+                        " flow run?"
                     )
                 n += 1
         log.info("keys_moved", source=source.prefix.decode(), target=target.prefix.decode(), keys=n)
@@ -131,20 +134,21 @@ def _unlink(client: redis.Redis, names: Names) -> int:
 
 
 def unlink_all(client: redis.Redis, names: Names) -> int:
-    """How many keys there were. The meta goes last, so that what is half gone is known for what it is."""
+    """Remove all keys, and return how many there were. The meta goes last, so that what is half gone is
+    known for what it is."""
     if client.exists(names.meta):
         client.hset(names.meta, "name", "(being removed)")
     return _unlink(client, names) + client.unlink(names.meta)
 
 
 def pending(client: redis.Redis, names: Names) -> str | None:
-    """The run that an unfinished switch leads to."""
+    """Return the run that an unfinished switch leads to."""
     found = cast(bytes | None, client.hget(names.meta, _RUN))
     return None if found is None else found.decode()
 
 
 def keys_held(client: redis.Redis, names: Names) -> int:
-    """How many customers have a data key."""
+    """Return how many customers have a data key."""
     buckets = {*cast(Iterator[bytes], client.scan_iter(match=names.data_keys + b"*", count=PAGE))}
     pipeline = client.pipeline(transaction=False)
     for bucket in buckets:

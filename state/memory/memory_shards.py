@@ -10,7 +10,8 @@ from typing import Literal, TypeVar
 from schemas.errors import Fenced
 from schemas.records.customer_profile import Head
 from schemas.records.outbox_lanes import LANES, QUEUES, Lane
-from state.shards.redis_shards import DECISIONS_MAX, QUARANTINED_MAX, OutboxEntry, ShardCommit
+from state.shards.redis_shards import DECISIONS_MAX, QUARANTINED_MAX
+from state.shards.shard_protocols import OutboxEntry, ShardCommit
 
 Value = TypeVar("Value")
 

@@ -37,7 +37,7 @@ _WANTS_ROOM = (
 
 @lru_cache(maxsize=8)
 def connect(url: str) -> redis.Redis:
-    """This process's client of a server. It does not retry: a worker that lost its server ends, and is
+    """Return this process's client of a server. It does not retry: a worker that lost its server ends, and is
     started again."""
     return redis.Redis.from_url(
         url,
@@ -50,17 +50,17 @@ def connect(url: str) -> redis.Redis:
 
 @lru_cache(maxsize=8)
 def connect_apart(url: str) -> redis.Redis:
-    """A client that `introduce` and `stay_with_server` have nothing to do with."""
+    """Return a client that `introduce` and `stay_with_server` have nothing to do with."""
     return connect.__wrapped__(url)
 
 
 def introduce(client: redis.Redis, prefix: str, flow: str) -> None:
-    """Every connection that this process opens from here on says whose it is, for `present`."""
+    """Have every connection that this process opens from here on say whose it is, for `present`."""
     client.connection_pool.connection_kwargs["client_name"] = f"{_OURS}{prefix}:{flow}"
 
 
 def present(client: redis.Redis, prefix: str) -> list[str]:
-    """The flows of a deployment that have a connection, on whatever machine."""
+    """Return the flows of a deployment that have a connection, on whatever machine."""
     ours = f"{_OURS}{prefix}:"
     return sorted(
         {each["name"].removeprefix(ours) for each in client.client_list() if each["name"].startswith(ours)}
@@ -68,10 +68,10 @@ def present(client: redis.Redis, prefix: str) -> list[str]:
 
 
 def stay_with_server(client: redis.Redis) -> None:
-    """From here on a connection to any other server than the one that answers first raises `Restarted`: for
-    workers, which remember.
+    """See to it that from here on a connection to any other server than the one that answers first raises
+    `Restarted`: for workers, which remember.
 
-    A client connects anew without a word, and what a process remembers (positions, keys that it made,
+    A client connects again without a word, and what a process remembers (positions, keys that it made,
     versions that it compiled) may be younger than what a server that was started again, or a replica that
     took over, still has.
     """
@@ -92,7 +92,8 @@ class _SameServer:
         if self._run_id.setdefault("first", found) != found:  # one step, since threads connect too
             connection.disconnect()  # or the next caller would take it for a good one
             raise Restarted(
-                "Redis was started again, or another one took its place: it may have come back older, so we begin anew"
+                "Redis was started again, or another one took its place: it may have come back older, so we"
+                " begin anew"
             )
 
 
@@ -106,7 +107,8 @@ def wait_until_loaded(client: redis.Redis, seconds: float = LOADING_WAIT_S) -> N
         except redis.BusyLoadingError:
             if time.monotonic() >= deadline:
                 raise Unreachable(
-                    f"Redis has been loading its data for {seconds:g} s: it goes on, and so do we when it is done"
+                    f"Redis has been loading its data for {seconds:g} s: it goes on, and so do we when it is"
+                    " done"
                 ) from None
             time.sleep(0.1)
         else:
@@ -117,7 +119,8 @@ def check_server(client: redis.Redis) -> None:
     """Refuse a server that would throw state away, or that holds a part of it only. Raises `Foreign`."""
     if int(cast(dict[str, int], client.info("cluster")).get("cluster_enabled", 0)):
         raise Foreign(
-            "redis.url names a node of a Redis Cluster: this release needs a server of its own, with or without replicas"
+            "redis.url names a node of a Redis Cluster: this release needs a server of its own, with or"
+            " without replicas"
         )
     policy = client.config_get("maxmemory-policy").get("maxmemory-policy", "noeviction")
     if policy != "noeviction":
@@ -139,23 +142,27 @@ def _forgets(client: redis.Redis) -> str:
     if settings.get("appendonly") == "no":
         return "Redis has appendonly no: when it is killed, all since its last snapshot is gone"
     if settings.get("appendfsync") == "no":
-        return "Redis has appendfsync no: after a power cut what the kernel had not yet written is gone, as a rule up to 30 s"
+        return (
+            "Redis has appendfsync no: after a power cut what the kernel had not yet written is gone, as"
+            " a rule up to 30 s"
+        )
     return ""
 
 
 def wait_for(client: redis.Redis, replicas: int) -> None:
-    """Wait until so many replicas have what this thread wrote last (it gets its own connection back). Raises
-    `Unreachable`."""
+    """Wait until this many replicas have what this thread wrote last (it gets its own connection back).
+    Raises `Unreachable`."""
     if replicas and int(client.wait(replicas, WAIT_MS)) < replicas:
         raise Unreachable(
-            f"expected {replicas} replicas to have the commit within {WAIT_MS} ms; check `redis.replicas` and the replicas"
+            f"expected {replicas} replicas to have the commit within {WAIT_MS} ms; check `redis.replicas`"
+            " and the replicas"
         )
 
 
 @contextmanager
 def writing() -> Iterator[None]:
-    """Around a commit: a server without room (memory, disk, replicas) has written nothing, and is waited for.
-    Raises `LogFull`."""
+    """Stand around a commit: a server without room (memory, disk, replicas) has written nothing, and is
+    waited for. Raises `LogFull`."""
     try:
         yield
     except redis.ResponseError as error:
@@ -166,7 +173,8 @@ def writing() -> Iterator[None]:
 
 @contextmanager
 def reported() -> Iterator[None]:
-    """A lost, refusing or full server as one clear line. Raises `Unreachable`, `Refused`, `LogFull`."""
+    """Report a lost, refusing or full server as one clear line. Raises `Unreachable`, `Refused`,
+    `LogFull`."""
     try:
         with writing():
             yield

@@ -37,7 +37,7 @@ DISK_MIN = 8 << 20  # bytes; one that writes through ends when the disk is full
 LOADING_WAIT_S = 600.0  # an append-only file of some gigabytes
 
 _CONFIG = """\
-# Written anew at each start of millrace: changes here are lost.
+# Written again at each start of millrace: changes here are lost.
 port 0
 unixsocket {socket}
 unixsocketperm 700
@@ -49,16 +49,16 @@ appendonly yes
 appendfsync {fsync}
 maxmemory {max_memory}
 maxmemory-policy noeviction
-# Buckets of identifiers and of sealed records stay one flat allocation. (The old names of these settings are the only
-# ones that every release knows.)
+# Buckets of identifiers and of sealed records stay one flat allocation. (The old names of these settings are
+# the only ones that every release knows.)
 hash-max-ziplist-entries 160
 hash-max-ziplist-value 1024
 """
 
 
 def url(config: Config) -> str:
-    """The Redis URL that every process of this deployment uses; for the embedded mode the socket in the data
-    folder."""
+    """Return the Redis URL that every process of this deployment uses; for the embedded mode the socket in
+    the data folder."""
     return embedded(config).url if config.redis.url == "embedded" else str(config.redis.url)
 
 
@@ -85,8 +85,8 @@ class Embedded:
 
     @property
     def socket(self) -> Path:
-        """In the folder; where that path is too long for a socket, in a short one that a file in the folder
-        names."""
+        """Return its socket: in the folder; where that path is too long for a socket, in a short one that
+        a file in the folder names."""
         beside = self._home / "redis.sock"
         if len(os.fsencode(beside)) <= SOCKET_PATH_MAX:
             return beside
@@ -103,7 +103,8 @@ class Embedded:
         if (free := shutil.disk_usage(self._home).free) < DISK_MIN:
             needed, there = DISK_MIN >> 20, free >> 20
             raise Unreachable(
-                f"the disk of {self._home} is full: {there} MB are free, Redis is started with {needed} MB; make room"
+                f"the disk of {self._home} is full: {there} MB are free, Redis is started with {needed} MB;"
+                " make room"
             )
         program = self._program()
         lock = self._lock()
@@ -146,11 +147,11 @@ class Embedded:
             aside.unlink(missing_ok=True)
 
     def ready(self) -> bool:
-        """Whether it answers, and has loaded its data."""
+        """Return whether it answers, and has loaded its data."""
         return _answers(self.socket)
 
     def wait(self, process: subprocess.Popen[bytes]) -> None:
-        """Until it is `ready`. Raises `Unreachable` if it ends first, or takes too long."""
+        """Wait until it is `ready`. Raises `Unreachable` if it ends first, or takes too long."""
         self._wait(process, self.socket)
 
     def _wait(self, process: subprocess.Popen[bytes], socket: Path) -> None:
@@ -169,7 +170,7 @@ class Embedded:
 
     @contextmanager
     def running(self) -> Iterator[str]:
-        """A running server for the length of a `with`; gives its URL."""
+        """Run a server for the length of a `with`; give its URL."""
         process = self.spawn()
         try:
             self.wait(process)
@@ -219,7 +220,8 @@ class Embedded:
         socket.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         if socket.parent.stat().st_uid != os.getuid():
             raise Unreachable(
-                f"{socket.parent} belongs to another user; the socket of the Redis in {self._home} cannot be put there"
+                f"{socket.parent} belongs to another user; the socket of the Redis in {self._home} cannot be"
+                " put there"
             )
         (self._home / "socket.path").write_text(str(socket))
 
@@ -254,8 +256,8 @@ def _answers(socket: Path) -> bool:
 
 
 def die_with_parent(how: signal.Signals) -> Callable[[], None]:
-    """For `preexec_fn`: the kernel sends `how` to the new process when the one that started it dies (Linux;
-    nothing elsewhere)."""
+    """Ask the kernel, in `preexec_fn`, to send `how` to the new process when the one that started it dies
+    (Linux; nothing elsewhere)."""
     if sys.platform != "linux":
         return lambda: None
     libc = ctypes.CDLL(None, use_errno=True)

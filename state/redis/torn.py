@@ -17,7 +17,8 @@ _LENGTH: Final = re.compile(rb"\$(\d{1,9})\r\n")
 
 
 def is_torn(folder: Path) -> bool:
-    """Whether the last file of commands in the data folder of a server ends within one. In doubt it does."""
+    """Return whether the last file of commands in the data folder of a server ends within one. In doubt it
+    does."""
     file = _last(folder)
     if file is None or file.stat().st_size == 0:
         return False
@@ -28,16 +29,20 @@ def is_torn(folder: Path) -> bool:
 
 
 def _last(folder: Path) -> Path | None:
-    """Since Redis 7 in a folder of its own, the newest of several; before, one file."""
+    """Return the file that is written to: since Redis 7 the newest in a folder of its own; before, the only
+    one."""
     several = sorted(
         (folder / "appendonlydir").glob("*.incr.aof"), key=lambda file: int(file.name.split(".")[-3])
     )
     single = folder / "appendonly.aof"
-    return several[-1] if several else single if single.exists() else None
+    if several:
+        return several[-1]
+    return single if single.exists() else None
 
 
 def _ends_whole(tail: bytes) -> bool:
-    """Whether commands, from any place in it where one may begin, follow each other up to the very end."""
+    """Return whether commands, from any place in it where one may begin, follow each other up to the very
+    end."""
     tried: set[int] = set()
     for begin in reversed([found.start() for found in _BEGINS.finditer(tail)]):
         at: int | None = begin

@@ -33,7 +33,7 @@ SAMPLE: Final = 1_000  # profiles: half of them to make a dictionary from, half 
 DICTIONARY_BYTES: Final = 32 << 10  # a quarter of it leaves 7 % more of a profile, twice as much 2 % less
 DICTIONARIES_MAX: Final = 0xFF  # what fits into a byte; the last one stays in use
 WORTH_IT: Final = 0.95  # a new one must leave at most so much of the size
-TRIED_AGAIN: Final = 4  # when so many times as many are written: young customers have short profiles
+TRIED_AGAIN: Final = 4  # when this many times as many are written: young customers have short profiles
 PAUSE_MAX: Final = 1_000_000  # profiles written between two trials
 MANY: Final = 10  # customers of a sample who have the same piece, before it may get into a dictionary
 PIECE: Final = 6  # bytes
@@ -54,11 +54,11 @@ class Dictionaries:
         self._known: dict[int, ZstdCompressionDict] = {}
 
     def newest(self) -> int:
-        """0 while there is none."""
+        """Return the number of the newest; 0 while there is none."""
         return max(map(int, cast(list[bytes], self._redis.hkeys(self._key))), default=0)
 
     def get(self, number: int) -> ZstdCompressionDict:
-        """Raises `Damaged`."""
+        """Return a dictionary. Raises `Damaged`."""
         if number not in self._known:
             stored = cast(bytes | None, self._redis.hget(self._key, str(number)))
             if stored is None:
@@ -69,7 +69,7 @@ class Dictionaries:
         return self._known[number]
 
     def add(self, number: int, made: ZstdCompressionDict) -> None:
-        """Unless another worker was first. Raises `LogFull` where the server has no room."""
+        """Add one, unless another worker was first. Raises `LogFull` where the server has no room."""
         with writing():
             self._redis.hsetnx(self._key, str(number), made.as_bytes())
         wait_for(self._redis, self._replicas)
@@ -77,8 +77,8 @@ class Dictionaries:
     def plain(
         self, stored: Iterable[bytes | None], about: Callable[[int, str], Damaged]
     ) -> list[bytes | None]:
-        """Profiles as they were. Raises `Damaged`, which `about` makes of the place of a profile and the
-        reason."""
+        """Return profiles as they were. Raises `Damaged`, which `about` makes of the place of a profile
+        and the reason."""
         tools: dict[int, ZstdDecompressor] = {}  # of this call: one must not work for two threads
         found: list[bytes | None] = []
         for packed in stored:
@@ -109,7 +109,7 @@ class Compressor:
         self._due = SAMPLE
 
     def stored(self, root: bytes, profile: bytes) -> bytes:
-        """As it is to be stored."""
+        """Return a profile as it is to be stored."""
         self._latest.pop(root, None)
         self._latest[root] = profile
         if len(self._latest) > SAMPLE:
@@ -118,7 +118,8 @@ class Compressor:
         return profile if self._tool is None else self._mark + self._tool.compress(profile)
 
     def learn(self) -> None:
-        """To be called before each commit. Raises `LogFull` where there is no room for a new dictionary."""
+        """Learn a new dictionary when it is time; call it before each commit. Raises `LogFull` where there
+        is no room for a new dictionary."""
         if self._number is None:
             self._use(self._dictionaries.newest())
         if self._written >= self._due and len(self._latest) == SAMPLE:
@@ -150,8 +151,8 @@ class Compressor:
 
 
 def shared(profiles: Sequence[bytes]) -> list[bytes]:
-    """Profiles in which nothing is left that is one customer's own: what is in no piece of `PIECE` bytes that
-    at least `MANY` have is 0."""
+    """Return profiles in which nothing is left that is one customer's own: what is in no piece of `PIECE`
+    bytes that at least `MANY` have is 0."""
     pieces = [_pieces(np.frombuffer(profile, np.uint8)) for profile in profiles]
     sizes = [len(each) for each in pieces]
     found, which = np.unique(np.concatenate(pieces), return_inverse=True)

@@ -41,7 +41,7 @@ class Deliveries:
             pipe.execute()
 
     def counts(self) -> dict[str, dict[str, int]]:
-        """connector -> outcome -> attempts so far"""
+        """Return connector -> outcome -> attempts so far."""
         found: dict[str, dict[str, int]] = {}
         for name, number in cast(dict[bytes, bytes], self._redis.hgetall(self._counts)).items():
             outcome, _, connector = name.decode().partition(":")
@@ -49,7 +49,7 @@ class Deliveries:
         return found
 
     def disable(self, connector: str, endpoint: str) -> None:
-        """This endpoint answered 410."""
+        """Note that this endpoint answered 410."""
         with writing():
             self._redis.hset(self._disabled, connector, endpoint)
 
@@ -58,7 +58,7 @@ class Deliveries:
         self._redis.hdel(self._disabled, connector)
 
     def disabled(self) -> dict[str, str]:
-        """connector -> endpoint"""
+        """Return connector -> endpoint."""
         return {
             name.decode(): endpoint.decode()
             for name, endpoint in cast(dict[bytes, bytes], self._redis.hgetall(self._disabled)).items()

@@ -6,7 +6,7 @@ Its twin is `state.memory.memory_shards.MemoryShards`; `tests/contract/test_shar
 
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
-from typing import Any, Literal, Protocol, cast
+from typing import Any, Literal, cast
 
 import msgspec
 import redis
@@ -19,13 +19,14 @@ from state.damage import CHANGED, GONE, UNREADABLE, number, of_customer, of_shar
 from state.redis.client import wait_for, writing
 from state.redis.names import Names
 from state.shards.compression import Compressor, Dictionaries
+from state.shards.shard_protocols import OutboxEntry, ShardCommit
 
 DECISIONS_MAX, QUARANTINED_MAX = 10_000, 10_000  # of each shard; the oldest go first
 _MAX = {Lane.DECISIONS: DECISIONS_MAX, Lane.QUARANTINE: QUARANTINED_MAX}
 
 
 def script(name: str) -> str:
-    """A Lua script without its comments: inside a transaction it is sent whole each time."""
+    """Return a Lua script without its comments: inside a transaction it is sent whole each time."""
     lines = files("state.shards").joinpath(f"{name}.lua").read_text().splitlines()
     return "\n".join(line.partition("--")[0].strip() for line in lines if line.partition("--")[0].strip())
 
@@ -38,101 +39,9 @@ _decode_head = msgspec.msgpack.Decoder(Head).decode
 _decode_counters = msgspec.msgpack.Decoder(dict[str, int]).decode
 
 
-class ShardCommit(msgspec.Struct):
-    """All that one shard changes, committed at once. None deletes; a timer of 0 is taken out of the index."""
-
-    shard: int
-    before: Head  # what must still be there
-    head: Head
-    counters: dict[str, int]
-    profiles: dict[bytes, bytes | None]
-    sensitive: dict[bytes, bytes | None]
-    timers: dict[bytes, int]
-    outbox: list[tuple[str, int, bytes]]  # lane, sequence, body
-    past: dict[bytes, bytes | None] = {}  # what united customers were made of
-    past_more: dict[bytes, bytes] = {}  # appended to it
-
-
-class OutboxEntry(msgspec.Struct, frozen=True):
-    shard: int
-    seq: int
-    body: bytes
-    stamp_ms: int  # when it was committed
-
-
-class Shards(Protocol):
-    """Raises `Unreachable` where the server cannot be reached."""
-
-    def claim(self, shards: Sequence[int]) -> dict[int, Head]:
-        """Become their writer: raises their epochs, so that whoever wrote them before is refused from now
-        on."""
-
-    def rewind(self, shard: int, offset: int) -> None:
-        """Become its writer, and have it read its log from behind `offset`: for a shard that is ahead of its
-        log."""
-
-    def load(self, shard: int, roots: Iterable[bytes]) -> dict[bytes, bytes | None]: ...
-
-    def load_many(
-        self, wanted: Mapping[int, Sequence[bytes]], sensitive: Mapping[int, Sequence[bytes]]
-    ) -> tuple[list[bytes | None], list[bytes | None]]:
-        """Profiles and sensitive records, in the order of the arguments, in one round trip."""
-
-    def load_past(self, wanted: Mapping[int, Sequence[bytes]]) -> list[bytes | None]:
-        """What united customers were made of, in the order of the argument."""
-
-    def traces(self, wanted: Mapping[int, Sequence[bytes]]) -> list[tuple[int, bytes]]:
-        """Of these, which have a timer or a sealed record: (shard, root). One who has no profile has
-        neither."""
-
-    def key(self, kind: Literal["p", "xs", "u"], shard: int, root: bytes) -> str:
-        """Where a customer's profile, sealed record or past lies, for people."""
-
-    def due(self, wanted: Mapping[int, tuple[int, int]]) -> dict[int, list[tuple[int, bytes]]]:
-        """For each shard (up to due_ms, how many): (due_ms, root) from its timer index, in order."""
-
-    def commit(self, commits: Sequence[ShardCommit], stamp_ms: int) -> None:
-        """All of them or none. Raises `Fenced`; `LogFull` where the server has no room."""
-
-    def heads(self) -> dict[int, Head]: ...
-
-    def counters(self) -> dict[int, dict[str, int]]: ...
-
-    def backlog(self, shards: Sequence[int]) -> dict[int, dict[str, int]]:
-        """Entries in each queue of each shard's outbox."""
-
-    def oldest(self, shard: int, lane: str) -> bytes | None:
-        """The first entry in a lane."""
-
-    def readers(self, shard: int) -> dict[str, int]:
-        """The cursors of a shard's consumers, `LANE:CONSUMER`, as far as they have taken anything."""
-
-
-class Outbox(Protocol):
-    """The shards' outboxes, as `deliver` and `learn` see them."""
-
-    def cursors(self, lane: str, consumer: str) -> dict[int, int]: ...
-
-    def read(self, lane: str, after: Mapping[int, int], count: int, block_ms: int) -> list[OutboxEntry]: ...
-
-    def advance(self, lane: str, consumer: str, upto: Mapping[int, int]) -> None:
-        """Cursors only rise: a stale consumer moves none back. Raises `LogFull` where the server has no
-        room."""
-
-    def set_back(self, lane: str, consumer: str, shard: int, seq: int) -> None:
-        """Back to `seq`: for a consumer that is ahead of what it feeds. Raises `LogFull` as above."""
-
-    def trim(self, lane: str, consumers: Sequence[str]) -> None:
-        """Raises `LogFull` where the server has no disk."""
-
-    def clocks(self) -> dict[int, int]: ...
-
-    def in_force(self, sender: str) -> int:
-        """The oldest version of a model that any shard has taken up; 0 while one has none."""
-
-
 def bucket_of(root: bytes, buckets: int) -> int:
-    """Where in its shard a customer's sealed record and timer lie. (The first bytes say in which shard.)"""
+    """Return where in its shard a customer's sealed record and timer lie. (The first bytes say in which
+    shard.)"""
     return int.from_bytes(root[4:8]) % buckets
 
 
@@ -260,77 +169,81 @@ class RedisShards:
 
     def commit(self, commits: Sequence[ShardCommit], stamp_ms: int) -> None:
         heads = [self._names.head(commit.shard) for commit in commits]
+        self._compressor.learn()
+        with self._redis.pipeline() as pipeline:
+            pipeline.watch(*heads)  # type: ignore[no-untyped-call]  # as above
+            stored = cast(list[bytes | None], pipeline.mget(heads))
+            for commit, key, packed in zip(commits, heads, stored, strict=True):
+                _check_head(commit, key, packed)
+            pipeline.multi()
+            self._queue(pipeline, commits, stamp_ms)
+            try:
+                with writing():
+                    pipeline.execute()
+            except WatchError:
+                shards = [commit.shard for commit in commits]
+                raise Fenced(
+                    f"shards {shards}: another worker claimed one of them during the commit"
+                ) from None
+        wait_for(self._redis, self._replicas)
+
+    def _queue(self, pipeline: Any, commits: Sequence[ShardCommit], stamp_ms: int) -> None:
+        """Put all that is written into the transaction: few fat commands, for each costs the client."""
         values: dict[bytes, bytes] = {}
         gone: list[bytes] = []
         timed: list[bytes] = []
         timers: list[Any] = []
         lanes: dict[tuple[int, str], int] = {}  # touched, and at which place
         entries: list[Any] = []
-        self._compressor.learn()
-        with self._redis.pipeline() as pipeline:
-            pipeline.watch(*heads)  # type: ignore[no-untyped-call]  # as above
-            for commit, key, packed in zip(
-                commits, heads, cast(list[bytes | None], pipeline.mget(heads)), strict=True
-            ):
-                if packed is None and commit.before.epoch:
-                    raise of_shard(key, commit.shard, GONE)
-                if (found := _head(packed, key, commit.shard)) != commit.before:
-                    raise Fenced(
-                        f"shard {commit.shard}: its head is {found}, expected {commit.before}: another worker has claimed it"
-                    )
-            pipeline.multi()
-            for commit in commits:
-                prefix = self._prefix[commit.shard]
-                values[prefix + b"head"] = _encode(commit.head)
-                if commit.counters:
-                    values[prefix + b"counters"] = _encode(commit.counters)
-                for root, profile in commit.profiles.items():
-                    if profile is None:
-                        gone.append(prefix + b"p:" + root)
-                    else:
-                        values[prefix + b"p:" + root] = self._compressor.stored(root, profile)
-                for root, past in commit.past.items():
-                    if past is None:
-                        gone.append(prefix + b"u:" + root)
-                    else:
-                        values[prefix + b"u:" + root] = past
-                for root, more in commit.past_more.items():
-                    pipeline.append(prefix + b"u:" + root, more)
-                for root, sealed in commit.sensitive.items():
-                    bucket = self._sealed(commit.shard, root)
-                    pipeline.execute_command(
-                        *(("HDEL", bucket, root) if sealed is None else ("HSET", bucket, root, sealed))
-                    )  # type: ignore[no-untyped-call]  # as above
-                    gone.append(self._names.former_sealed(commit.shard, root))
-                if commit.timers:
-                    timed.append(prefix)
-                    for root, due in commit.timers.items():
-                        timers += (len(timed), bucket_of(root, self._buckets), root, due)
-                for lane, seq, body in commit.outbox:
-                    entries += (lanes.setdefault((commit.shard, lane), len(lanes) + 1), seq, body)
-            pipeline.mset(values)
-            if timed:
-                pipeline.eval(_TIMERS, len(timed), *timed, *timers)
-            if lanes:
-                streams = (self._names.outbox(shard, lane) for shard, lane in lanes)
-                pipeline.eval(
-                    _OUTBOX,
-                    len(lanes),
-                    *streams,
-                    stamp_ms,
-                    *(_MAX.get(lane, 0) for _shard, lane in lanes),
-                    *entries,
-                )
-            if gone:
-                pipeline.unlink(*gone)
-            try:
-                with writing():
-                    pipeline.execute()
-            except WatchError:
-                raise Fenced(
-                    f"shards {[commit.shard for commit in commits]}: another worker claimed one of them during the commit"
-                ) from None
-        wait_for(self._redis, self._replicas)
+        for commit in commits:
+            prefix = self._prefix[commit.shard]
+            values[prefix + b"head"] = _encode(commit.head)
+            if commit.counters:
+                values[prefix + b"counters"] = _encode(commit.counters)
+            self._queue_profiles(pipeline, commit, values, gone)
+            self._queue_sealed(pipeline, commit, gone)
+            if commit.timers:
+                timed.append(prefix)
+                for root, due in commit.timers.items():
+                    timers += (len(timed), bucket_of(root, self._buckets), root, due)
+            for lane, seq, body in commit.outbox:
+                entries += (lanes.setdefault((commit.shard, lane), len(lanes) + 1), seq, body)
+        pipeline.mset(values)
+        if timed:
+            pipeline.eval(_TIMERS, len(timed), *timed, *timers)
+        if lanes:
+            streams = (self._names.outbox(shard, lane) for shard, lane in lanes)
+            limits = (_MAX.get(lane, 0) for _shard, lane in lanes)
+            pipeline.eval(_OUTBOX, len(lanes), *streams, stamp_ms, *limits, *entries)
+        if gone:
+            pipeline.unlink(*gone)
+
+    def _queue_profiles(
+        self, pipeline: Any, commit: ShardCommit, values: dict[bytes, bytes], gone: list[bytes]
+    ) -> None:
+        """Profiles, and what united customers were made of."""
+        prefix = self._prefix[commit.shard]
+        for root, profile in commit.profiles.items():
+            if profile is None:
+                gone.append(prefix + b"p:" + root)
+            else:
+                values[prefix + b"p:" + root] = self._compressor.stored(root, profile)
+        for root, past in commit.past.items():
+            if past is None:
+                gone.append(prefix + b"u:" + root)
+            else:
+                values[prefix + b"u:" + root] = past
+        for root, more in commit.past_more.items():
+            pipeline.append(prefix + b"u:" + root, more)
+
+    def _queue_sealed(self, pipeline: Any, commit: ShardCommit, gone: list[bytes]) -> None:
+        for root, sealed in commit.sensitive.items():
+            bucket = self._sealed(commit.shard, root)
+            if sealed is None:
+                pipeline.execute_command("HDEL", bucket, root)
+            else:
+                pipeline.execute_command("HSET", bucket, root, sealed)
+            gone.append(self._names.former_sealed(commit.shard, root))
 
     def heads(self) -> dict[int, Head]:
         keys = [self._names.head(shard) for shard in range(self._count)]
@@ -426,6 +339,18 @@ class RedisOutbox:
         keys = [self._names.head(shard) for shard in range(self._count)]
         found = cast(list[bytes | None], self._redis.mget(keys))
         return [_head(packed, keys[shard], shard) for shard, packed in enumerate(found)]
+
+
+def _check_head(commit: ShardCommit, key: bytes, packed: bytes | None) -> None:
+    """Check that the shard is as the commit expects it. Raises `Fenced`, `Damaged`."""
+    if packed is None and commit.before.epoch:
+        raise of_shard(key, commit.shard, GONE)
+    found = _head(packed, key, commit.shard)
+    if found != commit.before:
+        raise Fenced(
+            f"shard {commit.shard}: its head is {found}, expected {commit.before}:"
+            " another worker has claimed it"
+        )
 
 
 def _head(packed: bytes | None, key: bytes, shard: int) -> Head:

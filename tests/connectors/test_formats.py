@@ -96,7 +96,10 @@ def test_the_messages_own_context_wins() -> None:
 
 
 def test_values_are_not_touched() -> None:
-    body = b'{"specversion":"1.0","id":"1","source":"s","type":"t","data":{"big":1180591620717411303424,"f":1.10}}'
+    body = (
+        b'{"specversion":"1.0","id":"1","source":"s","type":"t",'
+        b'"data":{"big":1180591620717411303424,"f":1.10}}'
+    )
     assert b'"properties":{"big":1180591620717411303424,"f":1.10}' in formats.structured(body)  # type: ignore[operator]
 
 

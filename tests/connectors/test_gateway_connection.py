@@ -126,7 +126,10 @@ def test_a_slow_head_that_is_in_time_and_a_connection_that_is_kept(gateway: Serv
 
 def test_a_body_that_nobody_asked_for_ends(gateway: Served) -> None:
     """The answer is there before the body, which would go on for ever."""
-    head = b"POST /v1/track HTTP/1.1\r\nHost: x\r\nAuthorization: Basic d3Jvbmc6\r\nTransfer-Encoding: chunked\r\n\r\n"
+    head = (
+        b"POST /v1/track HTTP/1.1\r\nHost: x\r\nAuthorization: Basic d3Jvbmc6\r\nTransfer-Encoding:"
+        b" chunked\r\n\r\n"
+    )
     with connected(gateway) as connection:
         assert drip(connection, forever(b"1\r\nx\r\n", head), 0.05).startswith(b"HTTP/1.1 401 ")
 
@@ -210,7 +213,10 @@ def test_chunks_of_one_byte_are_no_large_head(gateway: Served) -> None:
 
 def test_a_trailer_is_no_header(gateway: Served) -> None:
     """RFC 9110, 6.5.1: it must not be merged into the headers, whose sender may be another one."""
-    headers = b"Content-Type: application/json\r\nce-id: 1\r\nce-source: till\r\nce-specversion: 1.0\r\nce-type: Paid\r\nce-subject: u1\r\n\r\n"
+    headers = (
+        b"Content-Type: application/json\r\nce-id: 1\r\nce-source: till\r\nce-specversion:"
+        b" 1.0\r\nce-type: Paid\r\nce-subject: u1\r\n\r\n"
+    )
     with connected(gateway) as connection:
         connection.sendall(
             CHUNKED + headers + b"2\r\n{}\r\n0\r\nce-subject: u2\r\nce-time: 2020-01-01T00:00:00Z\r\n\r\n"
@@ -380,11 +386,14 @@ import java.net.http.*;
 public class Send {
   public static void main(String[] args) throws Exception {
     HttpClient client = HttpClient.newHttpClient();
-    var track = HttpRequest.newBuilder(URI.create(args[0] + "/v1/track")).header("Authorization", "Bearer demo")
+    var track = HttpRequest.newBuilder(URI.create(args[0] + "/v1/track"))
+      .header("Authorization", "Bearer demo")
       .POST(HttpRequest.BodyPublishers.ofString(args[1]));
-    var event = HttpRequest.newBuilder(URI.create(args[0] + "/v1/events")).header("Authorization", "Bearer demo")
-      .header("ce-specversion", "1.0").header("ce-id", "1").header("ce-source", "/till").header("ce-type", "Paid")
-      .header("ce-subject", "u1").header("Content-Type", "application/json").POST(HttpRequest.BodyPublishers.ofString("{\\"total\\":5}"));
+    var event = HttpRequest.newBuilder(URI.create(args[0] + "/v1/events"))
+      .header("Authorization", "Bearer demo")
+      .header("ce-specversion", "1.0").header("ce-id", "1").header("ce-source", "/till")
+      .header("ce-type", "Paid").header("ce-subject", "u1").header("Content-Type", "application/json")
+      .POST(HttpRequest.BodyPublishers.ofString("{\\"total\\":5}"));
     for (var request : new HttpRequest.Builder[] {track, event, track}) {
       var answer = client.send(request.build(), HttpResponse.BodyHandlers.ofString());
       System.out.println(answer.statusCode() + " " + answer.body());

@@ -77,14 +77,20 @@ def test_a_public_page_may_reach_a_private_address(client: Client) -> None:
 
 PAGE = """<!doctype html><script>
 const gateway = %s, json = { 'content-type': 'application/json' }
-const event = (messageId) => JSON.stringify({ event: 'Paid', userId: 'u1', messageId, writeKey: 'demo' })
-const tried = (path, options) => fetch(gateway + path, options).then((answer) => answer.status, () => 'blocked')
+const event = (messageId) =>
+  JSON.stringify({ event: 'Paid', userId: 'u1', messageId, writeKey: 'demo' })
+const posted = (credentials) =>
+  tried('/v1/track', { method: 'POST', credentials, headers: json, body: event(credentials) })
+const reader = { authorization: 'Bearer reader' }
+const tried = (path, options) =>
+  fetch(gateway + path, options).then((answer) => answer.status, () => 'blocked')
 const run = async () => ({
-  beacon: navigator.sendBeacon(gateway + '/v1/track', new Blob([event('beacon')], { type: 'application/json' })),
-  include: await tried('/v1/track', { method: 'POST', credentials: 'include', headers: json, body: event('include') }),
-  omit: await tried('/v1/track', { method: 'POST', credentials: 'omit', headers: json, body: event('omit') }),
-  read: await tried('/v1/profiles/user_id:u1', { headers: { authorization: 'Bearer reader' } }),
-  remembered: await tried('/v1/profiles/user_id:u1', { credentials: 'include', headers: { authorization: 'Bearer reader' } }),
+  beacon: navigator.sendBeacon(
+    gateway + '/v1/track', new Blob([event('beacon')], { type: 'application/json' })),
+  include: await posted('include'),
+  omit: await posted('omit'),
+  read: await tried('/v1/profiles/user_id:u1', { headers: reader }),
+  remembered: await tried('/v1/profiles/user_id:u1', { credentials: 'include', headers: reader }),
 })
 run().then((found) => fetch('/done?' + encodeURIComponent(JSON.stringify(found))))
 </script>"""

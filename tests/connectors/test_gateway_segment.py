@@ -74,7 +74,10 @@ def test_a_slash_at_the_end_is_no_redirect(client: Client) -> None:
 
 def test_an_event_keeps_its_bytes(client: Client) -> None:
     """Big numbers, key order and spacing are not the gateway's to change."""
-    body = b'{"type": "track","userId":"u", "messageId":"m", "properties": {"b":1180591620717411303424, "a":1.10, "s":"\\u00e9"}}'
+    body = (
+        b'{"type": "track","userId":"u", "messageId":"m", "properties": {"b":1180591620717411303424,'
+        b' "a":1.10, "s":"\\u00e9"}}'
+    )
     client.post("/v1/track", body)
     assert client.writer.stored[0][1].value == body
 

@@ -57,7 +57,10 @@ def test_a_body_in_pieces_without_a_length(gateway: Served) -> None:
 
 def test_an_endless_body_is_refused_before_it_ends(gateway: Served) -> None:
     host, port = gateway.url.removeprefix("http://").split(":")
-    head = b"POST /v1/batch HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nAuthorization: Bearer demo\r\n\r\n"
+    head = (
+        b"POST /v1/batch HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nAuthorization: Bearer"
+        b" demo\r\n\r\n"
+    )
     with socket.create_connection((host, int(port)), timeout=10) as connection:
         connection.sendall(head)
         for _ in range(9):

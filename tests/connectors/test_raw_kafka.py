@@ -19,7 +19,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewPartitions, NewTopic
 from structlog.testing import capture_logs
 
-from connectors.raw import kafka_log
+from connectors.raw import kafka_link, kafka_log
 from connectors.raw.kafka_log import KafkaRawReader, KafkaRawWriter
 from connectors.raw.log import START
 from connectors.wire.avro import AvroReader, SchemaRegistry
@@ -170,7 +170,10 @@ class TestForms:
         assert (event.value, event.fault) == (b"", "empty")
 
     def test_structured_cloudevent(self, kafka: Broker, topic: str, avro: AvroReader) -> None:
-        event = b'{"specversion":"1.0","id":"e1","source":"/till","type":"Paid","subject":"u1","data":{"total":5}}'
+        event = (
+            b'{"specversion":"1.0","id":"e1","source":"/till","type":"Paid","subject":"u1",'
+            b'"data":{"total":5}}'
+        )
         produce(kafka, topic, event, {"content-type": b"application/cloudevents+json; charset=UTF-8"})
         message = msgspec.json.decode(one(kafka, topic, avro).value)
         assert (message["event"], message["userId"], message["messageId"]) == ("Paid", "u1", "e1")
@@ -357,8 +360,8 @@ class TestGrowth:
     ) -> None:
         if not kafka.real:
             pytest.skip("the mock cluster adds no partitions")
-        assert kafka_log.LOOK_EVERY_S < 60
-        monkeypatch.setattr(kafka_log, "LOOK_EVERY_S", 0.2)
+        assert kafka_link.LOOK_EVERY_S < 60
+        monkeypatch.setattr(kafka_link, "LOOK_EVERY_S", 0.2)
         reader = reader_of(kafka, topic, avro=avro)
         produce(kafka, topic, MESSAGE)
         read(reader, 1)
@@ -379,7 +382,7 @@ class TestGrowth:
     ) -> None:
         if not kafka.real:
             pytest.skip("the mock cluster adds no partitions")
-        monkeypatch.setattr(kafka_log, "LOOK_EVERY_S", 0.2)
+        monkeypatch.setattr(kafka_link, "LOOK_EVERY_S", 0.2)
 
         async def drive() -> None:
             writer = KafkaRawWriter(Kafka(bootstrap=kafka.bootstrap, topics=(topic,)), None)

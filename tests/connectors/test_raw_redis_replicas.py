@@ -15,7 +15,8 @@ import redis
 
 from connectors.gateway import build
 from connectors.raw.log import START
-from connectors.raw.redis_log import RedisRawReader, RedisRawWriter
+from connectors.raw.redis_log import RedisRawReader
+from connectors.raw.redis_writer import RedisRawWriter
 from flows.lab.chaos.ports import free_ports
 from schemas.errors import Unreachable
 from schemas.wire.events import RawEvent
@@ -71,7 +72,9 @@ def test_acknowledged_means_that_a_replica_has_it(tmp_path: Path) -> None:
         eventually_in_step(url)
 
         async def drive() -> list[int]:
-            writer = RedisRawWriter(url, "mr", 1, 1_000, None, replicas=1)
+            writer = RedisRawWriter(
+                url=url, prefix="mr", partitions=1, max_events=1_000, seal=None, replicas=1
+            )
             app = build(CONFIG, writer, lambda *_: None)
             codes = []
             async with httpx.AsyncClient(
@@ -116,7 +119,7 @@ def test_acknowledged_means_that_a_replica_has_it(tmp_path: Path) -> None:
 
 def test_without_replicas_nothing_is_waited_for(redis_url: str) -> None:
     async def drive() -> None:
-        writer = RedisRawWriter(redis_url, "mr", 1, 1_000, None)
+        writer = RedisRawWriter(url=redis_url, prefix="mr", partitions=1, max_events=1_000, seal=None)
         await writer.append([("", RawEvent(b"{}", 1))])
         await writer.close()
 

@@ -32,7 +32,9 @@ def group(*identifiers: Identifier, facts: int = 1, expected: bytes | None = Non
 
 
 def window(before: int, after: int, *groups: Group, partition: str = "events/0") -> WindowCommit:
-    return WindowCommit(partition, before, after, list(groups), [], {})
+    return WindowCommit(
+        partition=partition, before=before, after=after, groups=list(groups), dead=[], rejected={}
+    )
 
 
 @pytest.fixture(params=["memory", "redis"])
@@ -90,7 +92,16 @@ def test_two_known_customers_unite_and_the_loser_is_told_to_retire_after_its_eve
     kinds = [(kind, body) for s, _, kind, body in everything(directory) if s == shard]
     assert kinds[-1] == (
         "r",
-        msgspec.msgpack.encode(Retire(ANON.hash, USER.hash, [ANON.hash], 1, USER.hash, ANON.hash)),
+        msgspec.msgpack.encode(
+            Retire(
+                retired=ANON.hash,
+                survivor=USER.hash,
+                origins=[ANON.hash],
+                union=1,
+                one=USER.hash,
+                other=ANON.hash,
+            )
+        ),
     )
 
 

@@ -48,7 +48,16 @@ class Both:
         self, *found: Group, orders: tuple[Order, ...] = (), time_ms: int = 0, worker: int = 0
     ) -> WindowResult | None:
         """None where the window rests on what is evidence no longer."""
-        window = WindowCommit("events/0", self.at, self.at + 1, list(found), [], {}, list(orders), time_ms)
+        window = WindowCommit(
+            partition="events/0",
+            before=self.at,
+            after=self.at + 1,
+            groups=list(found),
+            dead=[],
+            rejected={},
+            orders=list(orders),
+            time_ms=time_ms,
+        )
         try:
             expected = self.memory.commit(window)
         except Stale:
@@ -560,8 +569,14 @@ def test_the_oldest_entries_of_the_ledger_are_dropped_and_cannot_be_undone(redis
     for at, found in enumerate(
         ([group(ANON), group(DEVICE), group(USER)], [group(USER, ANON)], [group(USER, DEVICE)])
     ):
-        memory.commit(WindowCommit("p", at - 1, at, found, [], {}))
-    result = memory.commit(WindowCommit("p", 2, 3, [], [], {}, [undo(1), undo(2)]))
+        memory.commit(
+            WindowCommit(partition="p", before=at - 1, after=at, groups=found, dead=[], rejected={})
+        )
+    result = memory.commit(
+        WindowCommit(
+            partition="p", before=2, after=3, groups=[], dead=[], rejected={}, orders=[undo(1), undo(2)]
+        )
+    )
     assert (result.refused, result.divided) == (1, 1)
 
 

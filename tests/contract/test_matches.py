@@ -30,11 +30,34 @@ class World:
             for origin, record in records
             if origin == identifier.hash
         ]
-        self.directory.commit(WindowCommit("events/0", self.at, self.at + 1, groups, [], {}, [], time_ms))
+        self.directory.commit(
+            WindowCommit(
+                partition="events/0",
+                before=self.at,
+                after=self.at + 1,
+                groups=groups,
+                dead=[],
+                rejected={},
+                orders=[],
+                time_ms=time_ms,
+            )
+        )
         self.at += 1
 
     def match(self, before: int, after: int, *puts: Put, orders: tuple[Order, ...] = ()) -> None:
-        self.directory.commit(WindowCommit(PARTITION, before, after, [], [], {}, list(orders), 9, list(puts)))
+        self.directory.commit(
+            WindowCommit(
+                partition=PARTITION,
+                before=before,
+                after=after,
+                groups=[],
+                dead=[],
+                rejected={},
+                orders=list(orders),
+                time_ms=9,
+                puts=list(puts),
+            )
+        )
 
 
 @pytest.fixture(params=["memory", "redis"])
@@ -74,7 +97,16 @@ def test_what_was_put_aside_is_heard_again_once(world: World) -> None:
 
 
 def test_a_window_that_says_nothing_is_no_entry(world: World) -> None:
-    world.directory.commit(WindowCommit("events/0", -1, 0, [Group([ONE], [Routed(0, b"fact")])], [], {}))
+    world.directory.commit(
+        WindowCommit(
+            partition="events/0",
+            before=-1,
+            after=0,
+            groups=[Group([ONE], [Routed(0, b"fact")])],
+            dead=[],
+            rejected={},
+        )
+    )
     assert world.matches.said_since(0, 10, 0) == []
 
 

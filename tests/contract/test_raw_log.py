@@ -17,7 +17,8 @@ from confluent_kafka import Consumer, TopicPartition
 from connectors.raw import redis_log
 from connectors.raw.kafka_log import KafkaRawReader, KafkaRawWriter
 from connectors.raw.log import START, RawWriter
-from connectors.raw.redis_log import RedisRawReader, RedisRawWriter
+from connectors.raw.redis_log import RedisRawReader
+from connectors.raw.redis_writer import RedisRawWriter
 from connectors.wire.avro import AvroReader, SchemaRegistry
 from schemas.config import Kafka
 from schemas.errors import Foreign, LogFull, Unreachable
@@ -156,7 +157,13 @@ def test_a_reader_can_leave_all_and_what_it_left_may_still_be_committed(raw_log:
 def test_an_event_comes_back_whole(raw_log: Log) -> None:
     appended = [
         RawEvent(b'{"type":"track"}', 1_700_000_000_123, "app"),
-        RawEvent(b"\x00\xffnot json", 1_700_000_000_124, "\u5e97", "not_json", "byte 0: \u00fc"),
+        RawEvent(
+            value=b"\x00\xffnot json",
+            received_ms=1_700_000_000_124,
+            source="\u5e97",
+            fault="not_json",
+            detail="byte 0: \u00fc",
+        ),
         RawEvent(b"", 0, "", "empty"),
     ]
     append(raw_log, [("k", found) for found in appended])
@@ -538,7 +545,8 @@ def test_no_server_is_one_clear_line_in_time(kind: str) -> None:
     with pytest.raises(Unreachable) as error:
         if kind == "redis":
             use(
-                RedisRawWriter(f"redis://{NOBODY}", "mr", 1, 10, None), lambda writer: writer.append(pairs(1))
+                RedisRawWriter(url=f"redis://{NOBODY}", prefix="mr", partitions=1, max_events=10, seal=None),
+                lambda writer: writer.append(pairs(1)),
             )
         else:
             KafkaRawWriter(Kafka(bootstrap=NOBODY), None)

@@ -16,7 +16,8 @@ from schemas.records.customer_profile import Head
 from schemas.records.outbox_lanes import LANES, Lane
 from state.memory.memory_shards import MemoryShards
 from state.redis.names import Names
-from state.shards.redis_shards import OutboxEntry, RedisOutbox, RedisShards, ShardCommit
+from state.shards.redis_shards import RedisOutbox, RedisShards
+from state.shards.shard_protocols import OutboxEntry, ShardCommit
 
 COUNT = 3
 A, B, C = (bytes([n]) * 12 for n in (1, 2, 3))

@@ -65,8 +65,7 @@ def workers(millrace: Running) -> dict[int, str]:
     }
 
 
-# --- Redis
-# ----------------------------------------------------------------------------------------------------------
+# --- Redis ----------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -176,8 +175,7 @@ def test_a_gateway_that_outlived_its_redis_ends_with_the_next_look_into_it(
         millrace.kill()
 
 
-# --- configuration
-# --------------------------------------------------------------------------------------------------
+# --- configuration --------------------------------------------------------------------------------
 
 
 def test_a_reload_with_errors_prints_each_and_changes_nothing(tmp_path: Path) -> None:
@@ -241,8 +239,7 @@ def test_a_file_that_takes_the_rules_away_changes_nothing_until_somebody_says_ye
         assert '"rule":"other"' in triggers().splitlines()[-1]
 
 
-# --- stopping
-# -------------------------------------------------------------------------------------------------------
+# --- stopping -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("flow", ["gateway", "resolve", "profile", "deliver", "learn", "archive"])
@@ -262,8 +259,7 @@ def test_each_flow_stops_in_order_within_five_seconds(redis_url: str, tmp_path: 
         millrace.kill()
 
 
-# --- disk
-# -----------------------------------------------------------------------------------------------------------
+# --- disk -----------------------------------------------------------------------------------------
 
 UNSHARE = shutil.which("unshare")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from connectors.raw.kafka_log import CONNECT_S
+from connectors.raw.kafka_link import CONNECT_S
 from flows.lab.chaos.ports import free_ports
 from flows.runtime.supervisor import Patience
 from schemas.errors import TRY_AGAIN

@@ -28,7 +28,8 @@ const analytics = new Analytics({ host, writeKey, maxRetries: 3 })
 const errors = []
 analytics.on('error', (error) => errors.push(String(error.reason ?? error.code)))
 analytics.identify({ userId: 'u1', traits: { plan: 'gold', city: 'Zürich' } })
-analytics.track({ userId: 'u1', event: 'Paid', properties: { total: 5 }, timestamp: new Date('2026-01-01T00:00:00Z') })
+const timestamp = new Date('2026-01-01T00:00:00Z')
+analytics.track({ userId: 'u1', event: 'Paid', properties: { total: 5 }, timestamp })
 analytics.page({ anonymousId: 'a1', name: 'Home', properties: { url: '/' } })
 analytics.screen({ userId: 'u1', name: 'Start' })
 analytics.group({ userId: 'u1', groupId: 'g1', traits: { name: 'Acme' } })
@@ -40,7 +41,8 @@ BROWSER_PROGRAM = """
 const { JSDOM } = require('jsdom')
 const [host, writeKey] = process.argv.slice(2)
 const { window } = new JSDOM('<!doctype html><title>Shop</title>', { url: 'https://shop.example/' })
-for (const name of ['document', 'navigator', 'location', 'localStorage', 'sessionStorage', 'CustomEvent', 'Event'])
+const names = ['document', 'navigator', 'location', 'localStorage', 'sessionStorage', 'CustomEvent', 'Event']
+for (const name of names)
   Object.defineProperty(globalThis, name, { value: window[name], configurable: true })
 Object.defineProperty(globalThis, 'window', { value: window, configurable: true })
 window.fetch = globalThis.fetch

@@ -344,7 +344,8 @@ import redis
 
 url, hook, secret = sys.argv[1:]
 shards = Config().shards.__class__(count=4)
-connector = WebhookConnector(name="hook", url=hook, secrets=(Secret(secret),), allow_private=True, concurrency=4)
+secrets = (Secret(secret),)
+connector = WebhookConnector(name="hook", url=hook, secrets=secrets, allow_private=True, concurrency=4)
 deployment = Deployment(Config(shards=shards, connector=(connector,)), lambda _: redis.Redis.from_url(url))
 deployment.redis_url, deployment.names, deployment.directory = url, Names("t"), None
 deployment.contacts = SimpleNamespace(identify=lambda customers, fields: [{} for _ in customers])

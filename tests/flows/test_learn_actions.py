@@ -402,7 +402,10 @@ def test_processes_that_are_really_killed_learn_the_same_models(redis_url: str, 
             lane += more
     given = [sorted(lane, key=lambda found: found[0]) for lane in given]
     file, keys = tmp_path / "millrace.toml", tmp_path / "keys.json"
-    server = f'name = "test"\n[redis]\nurl = "{redis_url}"\nprefix = "test"\n[keys]\npath = "{keys}"\n[shards]\ncount = {SHARDS}\n'
+    server = (
+        f'name = "test"\n[redis]\nurl = "{redis_url}"\nprefix = "test"\n[keys]\npath = "{keys}"\n'
+        f"[shards]\ncount = {SHARDS}\n"
+    )
     file.write_text(server + TAUGHT + ASKED)
     file.chmod(0o600)
     signer, names = Signer(load_keys(keys, create=True).sign), Names("test")

@@ -268,8 +268,8 @@ def test_what_is_no_event_stops_the_worker_with_its_place(monkeypatch: pytest.Mo
     world.publish(PHONE)
     with pytest.raises(
         Fatal,
-        match=r"shard \d: entry \d+ of its log cannot be applied: ZeroDivisionError at .* broken\. "
-        "This is a defect",
+        match=r"shard \d: entry \d+ of its log cannot be applied: ZeroDivisionError at .* broken\."
+        " This is a defect",
     ):
         world.send([ANA, PHONE])
 
@@ -411,7 +411,6 @@ def test_what_a_customer_is_called_by_stays(together: bool) -> None:
 
 
 # --- a log that does not fit
-# ----------------------------------------------------------------------------------------
 
 
 def test_a_shard_ahead_of_its_log_stops_and_names_the_repair() -> None:

@@ -47,7 +47,6 @@ def memory(redis_url: str) -> Site:
 
 
 # --- windows
-# ------------------------------------------------------------------------------------------------------------
 
 
 class Clock:
@@ -105,7 +104,6 @@ def test_windows_follow_one_another_without_a_gap() -> None:
 
 
 # --- facts
-# --------------------------------------------------------------------------------------------------------------
 
 
 def test_an_event_becomes_a_fact_in_the_log_of_its_customer(site: Site) -> None:
@@ -249,7 +247,6 @@ def test_a_window_that_is_always_stale_ends_the_worker(memory: Site) -> None:
 
 
 # --- what is refused
-# ------------------------------------------------------------------------------------------------------
 
 
 def letters(site: Site) -> list[DeadLetter]:
@@ -292,7 +289,6 @@ def test_a_defect_of_ours_is_kept_with_its_place_and_without_its_data(
 
 
 # --- limits, rivals, restarts
-# -------------------------------------------------------------------------------------------
 
 
 class Waiting(Stop):

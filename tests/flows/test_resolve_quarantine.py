@@ -13,8 +13,9 @@ from bytewax.testing import run_main
 from connectors.raw.log import START
 from flows import resolve
 from flows.logic.resolution.identity_orders import OrderReader
-from flows.resolve import Resolver, Windows, dataflow
+from flows.resolve import Resolver, dataflow
 from flows.runtime.engine import Stop
+from flows.runtime.windows import Windows
 from schemas.config import Archive, Config
 from schemas.config import Window as WindowConfig
 from schemas.errors import Fatal
@@ -223,7 +224,8 @@ def test_what_is_no_event_ends_the_flow_with_its_place(
     monkeypatch.setattr(Resolver, "_groups", lambda *_, **__: 1 / 0)
     with pytest.raises(
         Fatal,
-        match=r"a window of events/0 cannot be committed: ZeroDivisionError at .*This is a defect of millrace",
+        match=r"a window of events/0 cannot be committed: ZeroDivisionError at .*"
+        "This is a defect of millrace",
     ):
         site.take(raw(userId="ana", messageId="m1"))
     assert site.directory.offsets() == {}

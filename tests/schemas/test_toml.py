@@ -2,6 +2,7 @@
 document."""
 
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -74,19 +75,23 @@ def found(text: str, environment: dict[str, str] | None = None) -> list[str]:
         ("metrics.listen = 'x:99999'", "line 1: metrics.listen: a port is at most 65535, got x:99999"),
         (
             "backup.keys = 'backup/keycopy.db'",
-            "line 1: backup.keys: must not lie in backup.folder (backup): who has the data would have its keys",
+            "line 1: backup.keys: must not lie in backup.folder (backup): who has the data would have its"
+            " keys",
         ),
         (
             "backup = {folder = '/mnt/b/', keys = '/mnt/x/../b/c/keycopy.db'}",
-            "line 1: backup.keys: must not lie in backup.folder (/mnt/b/): who has the data would have its keys",
+            "line 1: backup.keys: must not lie in backup.folder (/mnt/b/): who has the data would have its"
+            " keys",
         ),
         (
             "archive.folder = '/mnt/b'\nbackup = {keys = '/mnt/b/keycopy.db'}",
-            "line 2: backup.keys: must not lie in archive.folder (/mnt/b): who has the data would have its keys",
+            "line 2: backup.keys: must not lie in archive.folder (/mnt/b): who has the data would have its"
+            " keys",
         ),
         (
             "keys.path = 'archive/k'",
-            "line 1: keys.path: must not lie in archive.folder (archive): who has the data would have its keys",
+            "line 1: keys.path: must not lie in archive.folder (archive): who has the data would have its"
+            " keys",
         ),
         ("redis.url = '${NOPE}'", "line 1: redis.url: the environment has no NOPE"),
         ("redis.url = 'http://x'", "line 1: redis.url: expected `embedded`, redis://, rediss:// or unix://"),
@@ -115,18 +120,21 @@ def found(text: str, environment: dict[str, str] | None = None) -> list[str]:
         ),
         (
             "shards.outbox_max = 499",
-            "line 1: shards.outbox_max: expected at least `window.events` (500), which may all lead to one shard at once, got 499",
+            "line 1: shards.outbox_max: expected at least `window.events` (500), which may all lead to one"
+            " shard at once, got 499",
         ),
         (
             "raw.max_events = 19_999",
-            "line 1: raw.max_events: expected room for a request (`gateway.batch_events`, 2500) in each of the 8 partitions, so at least"
+            "line 1: raw.max_events: expected room for a request (`gateway.batch_events`, 2500) in each of"
+            " the 8 partitions, so at least"
             " 20000, got 19999",
         ),
         ("deliver.backoff = '10m'", "line 1: deliver.backoff_max: must not be shorter than `backoff` (10m)"),
         ("lifecycle.lost = '30d'", "line 1: lifecycle.lost: must be longer than `slipping` (30d)"),
         (
             "identity.blocked_patterns = ['ok', '*']",
-            "line 1: identity.blocked_patterns[1]: no regular expression: nothing to repeat at position 0: '*'",
+            "line 1: identity.blocked_patterns[1]: no regular expression: nothing to repeat at position 0:"
+            " '*'",
         ),
         ("identity.namespace = []", "line 1: identity.namespace: without a namespace nobody can be known"),
         (
@@ -163,7 +171,8 @@ def test_limits_that_are_just_large_enough(text: str) -> None:
 def test_keys_beside_the_backups_and_the_archive_are_apart_from_them() -> None:
     assert (
         found(
-            "backup = {folder = '/mnt/b/backup', keys = '/mnt/b/backup.keys'}\narchive.folder = '/mnt/b/archive'"
+            "backup = {folder = '/mnt/b/backup', keys = '/mnt/b/backup.keys'}\narchive.folder ="
+            " '/mnt/b/archive'"
         )
         == []
     )
@@ -207,7 +216,8 @@ def entries(kind: str, *bodies: str) -> str:
         ),
         (
             entries("aggregate", "name = 'a'\nof = 'coun'\nvalue = 'x'"),
-            "line 3: aggregate[0].of: expected one of count, sum, min, max, last, distinct, top_k; got 'coun'; did you mean `count`?",
+            "line 3: aggregate[0].of: expected one of count, sum, min, max, last, distinct, top_k; got"
+            " 'coun'; did you mean `count`?",
         ),
         (
             entries("connector", "name = 'a'\ntype = 'webhook'\nurl = 'https://x'"),
@@ -231,7 +241,8 @@ def entries(kind: str, *bodies: str) -> str:
         ),
         (
             entries("connector", "name = 'a'\ntype = 'kafka'\ntopic = 'y'\nconcurrency = 2"),
-            "line 5: connector[0].concurrency: `concurrency` is for connectors of type webhook, this one is kafka",
+            "line 5: connector[0].concurrency: `concurrency` is for connectors of type webhook, this one is"
+            " kafka",
         ),
         (
             entries("connector", "name = 'a'\ntype = 'file'\npath = 'x'\ntopik = 'y'"),
@@ -247,7 +258,8 @@ def entries(kind: str, *bodies: str) -> str:
         ),
         (
             entries("connector", "name = 'a'\ntype = 'file'\npath = 'x'\nidentify = ['emai']"),
-            "line 5: connector[0].identify[0]: neither a namespace nor a sensitive field: `emai`; did you mean `email`?",
+            "line 5: connector[0].identify[0]: neither a namespace nor a sensitive field: `emai`; did you"
+            " mean `email`?",
         ),
         (
             entries("connector", f"name = 'a'\ntype = 'webhook'\nurl = 'x'\nsecrets = ['{SECRET}']"),
@@ -259,7 +271,8 @@ def entries(kind: str, *bodies: str) -> str:
         ),
         (
             entries("connector", "name = 'a'\ntype = 'wbehook'\nurl = 'x'"),
-            "line 3: connector[0].type: expected one of webhook, kafka, redis, file; got 'wbehook'; did you mean `webhook`?",
+            "line 3: connector[0].type: expected one of webhook, kafka, redis, file; got 'wbehook'; did you"
+            " mean `webhook`?",
         ),
         (
             entries("identity.namespace", "name = 'a'\npaths = ['x']\nlimit = 0"),
@@ -279,13 +292,17 @@ def test_a_connector_of_no_known_type_is_still_looked_at() -> None:
     """What belongs to any type may be right; its values are checked all the same."""
     text = entries("connector", "name = 'a'\ntype = 'fil'\npath = 'x'\nurl = ''\nmax_length = 0")
     assert found(text) == [
-        "line 3: connector[0].type: expected one of webhook, kafka, redis, file; got 'fil'; did you mean `file`?",
+        "line 3: connector[0].type: expected one of webhook, kafka, redis, file; got 'fil'; did you mean"
+        " `file`?",
         "line 5: connector[0].url: expected text that is not empty, got ''",
         "line 6: connector[0].max_length: expected a whole number >= 1, got 0",
     ]
 
 
-ONE_OF = "exactly one of event, tag_entered, tag_left, segment_entered, segment_left, score_above, score_below or after/without/within"
+ONE_OF = (
+    "exactly one of event, tag_entered, tag_left, segment_entered, segment_left, score_above,"
+    " score_below or after/without/within"
+)
 
 
 @pytest.mark.parametrize(
@@ -391,18 +408,22 @@ x = 1\'\'\'
 '''
     places = lines(text)
     assert {spelled(place): line for place, line in places.items()} == {
-        "a b": 2, "c": 3, "c.d": 3, "c.d[0]": 4, "c.d[1]": 5, "c.d[1].e": 5, "c.d[1].f": 5, "g": 7, "x.y": 11, "x.y.z": 12,
-        "l": 13, "l[0]": 13, "l[0].m": 14, "l[0].inner": 15, "l[0].inner.n": 16, "l[1]": 17, "l[1].deep": 18, "l[1].deep[0]": 18,
-        "l[1].deep[1]": 19, "l[1].deep[1].q.r": 20,
+        "a b": 2, "c": 3, "c.d": 3, "c.d[0]": 4, "c.d[1]": 5, "c.d[1].e": 5, "c.d[1].f": 5,
+        "g": 7, "x.y": 11, "x.y.z": 12,
+        "l": 13, "l[0]": 13, "l[0].m": 14, "l[0].inner": 15, "l[0].inner.n": 16,
+        "l[1]": 17, "l[1].deep": 18, "l[1].deep[0]": 18, "l[1].deep[1]": 19, "l[1].deep[1].q.r": 20,
     }  # fmt: skip
 
 
 values: st.SearchStrategy[Any] = st.deferred(
     lambda: st.one_of(
-        st.integers(), st.booleans(), st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]), max_size=5),
-        st.lists(values, max_size=3), st.dictionaries(st.text("ab.é ", max_size=3), values, max_size=3),
+        st.integers(),
+        st.booleans(),
+        st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]), max_size=5),
+        st.lists(values, max_size=3),
+        st.dictionaries(st.text("ab.é ", max_size=3), values, max_size=3),
     )
-)  # fmt: skip
+)
 
 
 def toml(value: Any) -> str:
@@ -420,7 +441,11 @@ def toml(value: Any) -> str:
 
 
 def paths(value: Any, path: tuple[str | int, ...] = ()) -> set[tuple[str | int, ...]]:
-    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    inner: Iterable[tuple[str | int, Any]] = ()
+    if isinstance(value, dict):
+        inner = value.items()
+    elif isinstance(value, list):
+        inner = enumerate(value)
     return {path} | {place for key, entry in inner for place in paths(entry, (*path, key))}
 
 

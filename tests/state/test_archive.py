@@ -254,7 +254,16 @@ def test_old_files_go_and_what_is_left_has_no_hole(archive: Archive) -> None:
 
 
 def test_an_entry_survives_the_way_through_bytes() -> None:
-    full = Journalled(7, JournalKind.ABSORB, b"b", "shard:3", 9, b"e", b"n", b"c")
+    full = Journalled(
+        seq=7,
+        kind=JournalKind.ABSORB,
+        body=b"b",
+        sender="shard:3",
+        sent=9,
+        extra=b"e",
+        announced=b"n",
+        content=b"c",
+    )
     assert msgspec.msgpack.decode(msgspec.msgpack.encode(full), type=Journalled) == full
     assert not full.bare
     assert entry(1).bare is False

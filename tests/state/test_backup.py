@@ -44,8 +44,7 @@ def copied(client: redis.Redis, shards: int = 2) -> tuple[dict[bytes, Copied], C
     return {record.key: record for record in found}, cut
 
 
-# --- copying
-# ------------------------------------------------------------------------------------------------------------
+# --- copying --------------------------------------------------------------------------------------
 
 
 def test_every_type_of_key_comes_back_as_it_was(client: redis.Redis, redis_url: str) -> None:
@@ -86,8 +85,8 @@ def test_every_type_of_key_comes_back_as_it_was(client: redis.Redis, redis_url: 
 
 
 def held(client: redis.Redis, key: bytes) -> object:
-    """Of a stream its entries: its dump has counters of its past. Of a set its members: they have no
-    order."""
+    """Compare a stream by its entries, for its dump has counters of its past, and a set by its members,
+    which have no order."""
     match client.type(key):
         case b"stream":
             return client.xrange(key)
@@ -120,7 +119,7 @@ class Writers:
             thread.join()
 
     def _shard(self, shard: int) -> None:
-        """Each commit moves 1 from one profile to another, makes one anew and takes one away."""
+        """Each commit moves 1 from one profile to another, makes a new one and takes one away."""
         tag = f"t:{{s{shard:02d}}}:"
         values = dict.fromkeys(range(self._profiles), 1_000)
         offset = 0
@@ -223,8 +222,7 @@ def test_changes_tells_of_every_key_written_before_it_was_asked(client: redis.Re
             changes.take()
 
 
-# --- how it lies there
-# ----------------------------------------------------------------------------------------------------
+# --- how it lies there ----------------------------------------------------------------------------
 
 
 RECORDS = [Copied(b"{s00}:p:%d" % n, "string", os.urandom(40_000)) for n in range(300)]
@@ -355,8 +353,7 @@ def test_a_backup_is_chosen_by_the_time_that_it_stands_for(backups: Backups) -> 
     assert usable(manifests, 9_999) == []
 
 
-# --- the customers' keys
-# ----------------------------------------------------------------------------------------------
+# --- the customers' keys --------------------------------------------------------------------------
 
 
 def test_the_copy_of_the_keys_follows_what_comes_and_what_goes(client: redis.Redis, tmp_path: Path) -> None:

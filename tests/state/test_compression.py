@@ -14,7 +14,8 @@ from schemas.errors import Damaged
 from schemas.records.customer_profile import Fragment, Profile
 from state.redis.names import Names
 from state.shards.compression import SAMPLE, TRIED_AGAIN, Compressor, Dictionaries
-from state.shards.redis_shards import RedisShards, ShardCommit
+from state.shards.redis_shards import RedisShards
+from state.shards.shard_protocols import ShardCommit
 from tests.golden import FOLDER
 
 NAMES = Names("t")

@@ -25,7 +25,14 @@ def bury(client: redis.Redis, *windows: list[bytes]) -> list[bytes]:
     at = directory.offsets().get("p", -1)
     for number, letters in enumerate(windows):
         directory.commit(
-            WindowCommit("p", at + number, at + number + 1, [], letters, {"not_json": len(letters)})
+            WindowCommit(
+                partition="p",
+                before=at + number,
+                after=at + number + 1,
+                groups=[],
+                dead=letters,
+                rejected={"not_json": len(letters)},
+            )
         )
     return [fields[b"b"] for _, fields in cast(Any, client.xrange("t:{dir}:dead"))]
 

@@ -20,14 +20,16 @@ from schemas.records.outbox_lanes import LANES
 from schemas.records.shard_log import LogKind
 from schemas.wire.triggers import Absorb
 from state import state_digest
+from state.digest_entries import Digest, Sum, as_said, as_stored
 from state.directory.layout import Layout
 from state.directory.redis_directory import RedisDirectory
 from state.keys import KEY_BYTES, DataKeys
 from state.memory.memory_shards import MemoryShards
 from state.redis.names import Names
 from state.shards.compression import Dictionaries
-from state.shards.redis_shards import RedisShards, ShardCommit
-from state.state_digest import Digest, Reading, Sum, as_said, as_stored, of_memory
+from state.shards.redis_shards import RedisShards
+from state.shards.shard_protocols import ShardCommit
+from state.state_digest import Reading, of_memory
 from tests.golden import FOLDER
 from tests.logic.shard.test_profile_replay import MODELS, RULES, live
 from tests.world import LIMITS, SECOND, SHARDS, KeptDirectory, World, person, visitor
@@ -248,8 +250,7 @@ def test_the_order_of_entries_says_nothing_and_where_a_key_ends_does(
     )
 
 
-# --- sealed values
-# --------------------------------------------------------------------------------------------------
+# --- sealed values --------------------------------------------------------------------------------
 
 
 def sensitive_twin(keys: DataKeys, plain: bytes) -> tuple[World, bytes]:
@@ -282,8 +283,7 @@ def test_sealed_values_count_by_what_they_say(redis_url: str) -> None:
     assert len({*said, damaged, *erased}) == 4
 
 
-# --- while others write
-# ---------------------------------------------------------------------------------------------
+# --- while others write ---------------------------------------------------------------------------
 
 
 class Busy(redis.Redis):

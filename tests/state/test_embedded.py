@@ -162,7 +162,8 @@ def test_it_dies_with_whoever_started_it(server: Embedded) -> None:
     if sys.platform != "linux":
         pytest.skip("the kernel's parent-death signal is Linux'")
     script = "import sys; from pathlib import Path; from state.redis.embedded import Embedded\n"
-    script += "s = Embedded(Path(sys.argv[1]), program=Path(sys.argv[2])); p = s.spawn(); s.wait(p); print(p.pid, flush=True); sys.stdin.read()"
+    script += "s = Embedded(Path(sys.argv[1]), program=Path(sys.argv[2])); p = s.spawn(); s.wait(p)\n"
+    script += "print(p.pid, flush=True); sys.stdin.read()"
     argv = [sys.executable, "-c", script, str(server.folder), str(server.program)]
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as starter:
         assert starter.stdout is not None

@@ -46,14 +46,19 @@ def happened(directory: RedisDirectory, seed: int) -> None:
                     groups.append(Group(ids, [Routed(chance.randrange(len(ids)), b"fact%d" % n)]))
                     survivors.append(ids[0].hash)
                 window = WindowCommit(
-                    "events/0",
-                    position,
-                    position + 1,
-                    groups,
-                    [b"dead"] * chance.randrange(2),
-                    {"not_json": 1},
+                    partition="events/0",
+                    before=position,
+                    after=position + 1,
+                    groups=groups,
+                    dead=[b"dead"] * chance.randrange(2),
+                    rejected={"not_json": 1},
                 )
-                directory.commit(window, _pack(WindowContent([1, 2, 3], window, [], [], [])))
+                directory.commit(
+                    window,
+                    _pack(
+                        WindowContent(limits=[1, 2, 3], commit=window, events=[], positions=[], origins=[])
+                    ),
+                )
                 position += 1
             case "t":
                 directory.replay(Journalled(0, JournalKind.TICK, _pack(Tick(1_767_225_600_000 + n * 1_000))))
@@ -61,7 +66,13 @@ def happened(directory: RedisDirectory, seed: int) -> None:
                 directory.forward(
                     chance.randrange(4),
                     n,
-                    Absorb(chance.choice(survivors), b"gone-gone-go", b"general", b"", [b"o" * 12]),
+                    Absorb(
+                        survivor=chance.choice(survivors),
+                        retired=b"gone-gone-go",
+                        general=b"general",
+                        sensitive=b"",
+                        identifier=[b"o" * 12],
+                    ),
                 )
             case "e":
                 directory.readmit(n, chance.choice(survivors), b"payload%d" % n)

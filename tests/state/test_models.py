@@ -38,7 +38,13 @@ def store(stores: Stores) -> ModelStore:
 
 
 def checkpoint(tick: int = 7, trainer: bytes = b"state") -> Checkpoint:
-    return Checkpoint(trainer, {0: 3, 63: 9}, tick, [Announcement(2, b"signed")], {"log_loss": 0.25})
+    return Checkpoint(
+        trainer=trainer,
+        positions={0: 3, 63: 9},
+        tick=tick,
+        announced=[Announcement(2, b"signed")],
+        metrics={"log_loss": 0.25},
+    )
 
 
 def test_a_model_starts_without_a_checkpoint(store: ModelStore) -> None:
@@ -100,7 +106,9 @@ def test_a_checkpoint_over_the_limit_is_refused_and_the_last_one_stands(store: M
 
 def test_a_checkpoint_of_a_newer_release_is_foreign(store: ModelStore) -> None:
     revision, _ = store.take("churn")
-    store.save("churn", revision, Checkpoint(b"", {}, 0, [], {}, format=99))
+    store.save(
+        "churn", revision, Checkpoint(trainer=b"", positions={}, tick=0, announced=[], metrics={}, format=99)
+    )
     with pytest.raises(Foreign, match="format 99"):
         store.take("churn")
 

@@ -33,7 +33,8 @@ from state.redis.embedded import Embedded
 from state.redis.names import Names
 from state.redis.servers import find_server
 from state.shards.deliveries import Deliveries
-from state.shards.redis_shards import RedisOutbox, RedisShards, ShardCommit
+from state.shards.redis_shards import RedisOutbox, RedisShards
+from state.shards.shard_protocols import ShardCommit
 from tests.servers import PROGRAMS, program_of
 
 LAYOUT = Layout("test", 2, 16, (1, 3))
@@ -43,20 +44,22 @@ SIGNER = Signer(b"s" * 32)
 
 def window(before: int, after: int) -> WindowCommit:
     group = Group([Identifier(0, b"%012d" % after)], [Routed(0, b"payload")])
-    return WindowCommit("events/0", before, after, [group], [], {})
+    return WindowCommit(
+        partition="events/0", before=before, after=after, groups=[group], dead=[], rejected={}
+    )
 
 
 def commit_of(before: Head, offset: int) -> ShardCommit:
     head = msgspec.structs.replace(before, offset=offset, outbox={Lane.TRIGGERS: offset})
     return ShardCommit(
-        0,
-        before,
-        head,
-        {"n": offset},
-        {ROOT: b"%d" % offset},
-        {},
-        {ROOT: 0},
-        [(Lane.TRIGGERS, offset, b"trigger")],
+        shard=0,
+        before=before,
+        head=head,
+        counters={"n": offset},
+        profiles={ROOT: b"%d" % offset},
+        sensitive={},
+        timers={ROOT: 0},
+        outbox=[(Lane.TRIGGERS, offset, b"trigger")],
     )
 
 
@@ -105,7 +108,9 @@ def test_without_memory_every_commit_is_back_pressure_and_writes_nothing(own: Si
         lambda: own.shards.commit([commit_of(head, 1)], 5),
         lambda: own.outbox.advance(Lane.TRIGGERS, "crm", {0: 1}),
         lambda: DataKeys(own.client, own.names, b"k" * 32, 16).of([ROOT], create=True),
-        lambda: models.save("churn", revision, Checkpoint(b"", {}, 0, [], {})),
+        lambda: models.save(
+            "churn", revision, Checkpoint(trainer=b"", positions={}, tick=0, announced=[], metrics={})
+        ),
         lambda: Deliveries(own.client, own.names).keep_dead("crm", b"body", "gone"),
     ):
         with pytest.raises(LogFull, match=r"Redis has no room: .*command not allowed when used memory >"):

@@ -129,7 +129,8 @@ def test_data_that_nobody_here_can_read_is_refused_and_named(tmp_path: Path, pat
     claims(path, "redis-server", REDIS_7)
     with pytest.raises(
         Foreign,
-        match=r"data needs Redis 7\.4 or later, and here is Redis 7\.0\.15 .* and Valkey 9\.1.*: install that one",
+        match=r"data needs Redis 7\.4 or later,"
+        r" and here is Redis 7\.0\.15 .* and Valkey 9\.1.*: install that one",
     ):
         Embedded(data).spawn()
     with pytest.raises(Foreign, match=r"data needs Redis 7\.4 or later, and here is Valkey 9\.1"):

@@ -34,11 +34,11 @@ from schemas.wire.events import Fact
 from schemas.wire.triggers import Trigger
 from state import state_digest
 from state.damage import GONE
+from state.digest_entries import Sealing, Unseal
 from state.memory.memory_directory import MemoryDirectory
 from state.memory.memory_shards import MemoryShards
 from state.redis.client import reported
-from state.shards.redis_shards import Outbox, Shards
-from state.state_digest import Sealing, Unseal
+from state.shards.shard_protocols import Outbox, Shards
 
 CONSUMERS = {
     Lane.TRIGGERS: (CRM, GONE),
@@ -80,11 +80,7 @@ def is_drained(config: Config) -> bool:
     `Unreachable`."""
     deployment = Deployment(config)
     with reported():
-        directory, shards, outbox = (
-            deployment.directory,
-            deployment.shards,
-            deployment.outbox,
-        )
+        directory, shards, outbox = deployment.directory, deployment.shards, deployment.outbox
         reader = deployment.raw_reader()
         try:
             offsets = directory.offsets()
@@ -187,11 +183,7 @@ def judge(site: Site) -> Verdict:
     config, book, findings = site.config, site.book, []
     deployment = Deployment(config)
     with reported():
-        client, names, layout = (
-            deployment.client,
-            deployment.names,
-            deployment.layout,
-        )
+        client, names, layout = deployment.client, deployment.names, deployment.layout
         quiet = Quiet(client, names, layout, log_max=_PLENTY)
         shards, outbox = deployment.shards, deployment.outbox
         drained(_worker(config, quiet, shards))  # the last ticks

@@ -119,14 +119,12 @@ class Site:
         broker: Broker | None,
         luck: Random,
     ) -> None:
-        self.stack, self.book, self.crm, self.gone, self.broker, self.luck = (
-            stack,
-            book,
-            crm,
-            gone,
-            broker,
-            luck,
-        )
+        self.stack = stack
+        self.book = book
+        self.crm = crm
+        self.gone = gone
+        self.broker = broker
+        self.luck = luck
         self.config = stack.config
         self.folder = Path(self.config.data.folder)
         self.redis: Embedded = embedded(self.config)

@@ -1,5 +1,5 @@
 """The faults. Each strikes a running site and gives the seconds until it was processing again, or `None`
-where that is no question."""
+where that does not matter."""
 
 import os
 import shutil

@@ -178,7 +178,7 @@ def _play(
 
 
 class _Progress:
-    """A line on a terminal that is written anew, or one after the other where there is none."""
+    """A line that is rewritten in place on a terminal, or one after the other elsewhere."""
 
     def __init__(self, console: Console | None) -> None:
         self._end = "\r" if console is not None and sys.stderr.isatty() else "\n"

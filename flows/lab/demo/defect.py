@@ -16,7 +16,7 @@ def plant() -> None:
     """Plant the defect in this process, for good."""
     sound = Deployment.validator
     # that is the defect
-    Deployment.validator = lambda *args: Defective(sound(*args))  # type: ignore[method-assign, assignment]
+    Deployment.validator = lambda *args, **named: Defective(sound(*args, **named))  # type: ignore[method-assign, assignment]
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@
     anomaly     any table of transactions, few of which are bad
     bandit      which policy would have earned the most?
     identity    which rows are one person, or one company?
-    table       reading files; `headings`: how columns are called, `spans`: times as people say them
+    input_table reading files; `headings`: how columns are called, `spans`: times as people say them
     judge       the figures, and `tops` what acting on the first tenth brings
     baselines   what the models are compared with
     advice      the verdict in words

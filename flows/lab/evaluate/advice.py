@@ -52,12 +52,10 @@ _ACT: dict[Kind, Words] = {
         "先由人工检查名单上的记录，再决定是否拦截：名单上其余的是正常的，直接拦截会误伤客户。",
     ),
 }
-DO, GAIN, BETTER, ENOUGH = (
-    Words("What to do", "该做什么"),
-    Words("Who gains what", "能得到什么"),
-    Words("Is it better than a simple way?", "比简单做法好吗？"),
-    Words("Is there enough data to say?", "数据够下结论吗？"),
-)
+DO = Words("What to do", "该做什么")
+GAIN = Words("Who gains what", "能得到什么")
+BETTER = Words("Is it better than a simple way?", "比简单做法好吗？")
+ENOUGH = Words("Is there enough data to say?", "数据够下结论吗？")
 
 
 class Advice(msgspec.Struct, frozen=True):

@@ -49,7 +49,7 @@ def bandit(
     from flows.lab.evaluate.bandit_page import page
     from flows.lab.evaluate.bandit_play import judge_log, play_all
     from flows.lab.evaluate.bandit_table import no_context
-    from flows.lab.evaluate.table import read
+    from flows.lab.evaluate.input_table import read
 
     table = read(file, encoding)
     if logged:

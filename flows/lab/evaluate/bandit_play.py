@@ -9,7 +9,7 @@ import numpy as np
 import typer
 
 from flows.lab.evaluate.bandit_table import contexts, pick
-from flows.lab.evaluate.table import Table
+from flows.lab.evaluate.input_table import Table
 from flows.lab.evaluate.tops import Z
 from flows.logic.bandit.choose import ActionSet, probabilities, uniform
 from flows.logic.bandit.learner import Learner

@@ -8,7 +8,7 @@ import numpy as np
 import typer
 
 from flows.lab.evaluate.encode import Numbers
-from flows.lab.evaluate.table import Table
+from flows.lab.evaluate.input_table import Table
 from flows.logic.bandit.scale import Floats
 from flows.logic.bandit.settings import FEATURES_MAX
 from flows.services.importing.column_values import is_missing

@@ -1,4 +1,4 @@
-"""What the models are compared with: batch models that are fitted anew again and again as a careful analyst
+"""What the models are compared with: batch models that are fitted again and again as a careful analyst
 would, and BG/NBD."""
 
 import warnings

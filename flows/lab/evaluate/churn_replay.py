@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from flows.lab.evaluate.baselines import BgNbd, Refitted
 from flows.lab.evaluate.headings import CUSTOMER, QUANTITY, TIME, VALUE
+from flows.lab.evaluate.input_table import Table, chosen, guesses, read
 from flows.lab.evaluate.judge import Case, Verdict, day, judge
 from flows.lab.evaluate.purchases import Purchases, purchases_of
 from flows.lab.evaluate.spans import as_option, in_words, rounded, span_of
-from flows.lab.evaluate.table import Table, chosen, guesses, read
 from flows.logic.models.binary import BINARY
 from flows.logic.models.binary_trainer import BinaryTrainer
 from flows.logic.models.features import DAY_MS, features

@@ -6,7 +6,7 @@ from math import log, pi
 import numpy as np
 from numpy.typing import NDArray
 
-from flows.lab.evaluate.table import Table
+from flows.lab.evaluate.input_table import Table
 from flows.logic.models.binary_trainer import FEATURE_MAX
 from flows.logic.models.features import DAY_MS
 from flows.services.importing.column_values import is_missing

@@ -22,7 +22,7 @@ import msgspec
 from connectors.files.cells import Broken
 from connectors.files.csv_files import records
 from connectors.files.shape import FOOTER, shaped
-from flows.lab.evaluate import table
+from flows.lab.evaluate import input_table
 from flows.lab.evaluate.agreement import Agreement, bcubed, f1_apart, pairwise, united
 from flows.lab.evaluate.exact import exact
 from flows.lab.evaluate.tops import Edge
@@ -112,14 +112,14 @@ def read(path: Path, encoding: str | None = None) -> tuple[list[str], list[dict[
     """Return headings and rows of a CSV file, also of a gzipped one, or of an Excel file; what is too short
     is filled with nothing, what is too long is cut. What stands above the headings and below the last row is
     left out. Raises `ConfigError` and `Unusable`."""
-    if table.is_book(path):
-        book = table.read(path)
+    if input_table.is_book(path):
+        book = input_table.read(path)
         return list(book.columns), [
             dict(zip(book.columns, row, strict=True)) for row in zip(*book.columns.values(), strict=True)
         ]
     headings: list[str] | None = None
     rows: list[dict[str, str]] = []
-    text = io.StringIO(table.text_of(path, encoding, "replace"), newline="")
+    text = io.StringIO(input_table.text_of(path, encoding, "replace"), newline="")
     for number, cells in shaped(records(text, skip_blanks=True), list):
         if isinstance(cells, Broken):
             if cells == FOOTER:

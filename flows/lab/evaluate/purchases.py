@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flows.lab.evaluate.headings import OF_ONE, OF_ONE_WITHIN
-from flows.lab.evaluate.table import Table, has_word
+from flows.lab.evaluate.input_table import Table, has_word
 from schemas.bilingual import Words
 
 

@@ -17,9 +17,9 @@ from threadpoolctl import threadpool_limits
 from flows.lab.evaluate.baselines import Batch, Boosted, Refitted, next_fit
 from flows.lab.evaluate.encode import Encoder
 from flows.lab.evaluate.headings import LABEL, TIME
+from flows.lab.evaluate.input_table import Table, chosen, guesses, read
 from flows.lab.evaluate.judge import Case, Verdict, auc, day, judge
 from flows.lab.evaluate.spans import as_option, in_words, rounded, span_of
-from flows.lab.evaluate.table import Table, chosen, guesses, read
 from flows.logic.models.anomaly import Unusual
 from flows.logic.models.binary_trainer import SNAPSHOT_FIRST, BinaryTrainer
 from schemas.bilingual import Words

@@ -1,4 +1,4 @@
-"""What acting on those that are ranked first brings: of a list that is drawn up anew at each moment, or in
+"""What acting on those that are ranked first brings: of a list that is drawn up again at each moment, or in
 each period.
 
 Who has the same score at the edge of a list is on it in part, so that no order of the file decides. Intervals

@@ -1,9 +1,9 @@
 """What the customers of the simulation do, and the rules that look at it.
 
 People log in and out on devices that they share, say what their e-mail is, and what their company's, send
-everything twice now and then, and sometimes send what is no event at all. Their clients make up anonymous ids
+everything twice now and then, and sometimes send what is not an event at all. Their clients make up anonymous ids
 for a call, send placeholders as ids, spell an address in several ways, name people in odd ways, put the
-consent of a banner on it and a `sentAt` that is no time, and take one user for another's former name. Each
+consent of a banner on it and a `sentAt` that is not a time, and take one user for another's former name. Each
 message is known here, so it is known how often it must count.
 """
 

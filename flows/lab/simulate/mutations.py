@@ -42,7 +42,7 @@ from state.memory.memory_directory import MemoryDirectory
 from state.memory.memory_models import MemoryModels
 from state.memory.memory_shards import MemoryShards
 from state.model_store import Beside, Checkpoint
-from state.shards.redis_shards import ShardCommit
+from state.shards.shard_protocols import ShardCommit
 
 
 def _replace(where: object, name: str, make: Callable[[Any], Any]) -> Broken:
@@ -216,7 +216,7 @@ def _survives_fence(commit: Any) -> Any:
 
 
 def _keeps_the_outbox_short(emit: Any) -> Any:
-    """Triggers get their sequence, and are lost, when their shard is loaded anew."""
+    """Triggers get their sequence, and are lost when their shard is loaded again."""
     turns = _counter()
 
     def mutant(self: ShardState, lane: str, message: Any) -> None:

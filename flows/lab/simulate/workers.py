@@ -35,7 +35,7 @@ from schemas.records.outbox_lanes import Lane
 from schemas.records.shard_log import LogKind
 from schemas.wire.events import RawBatch
 from schemas.wire.triggers import Example
-from state.shards.redis_shards import OutboxEntry
+from state.shards.shard_protocols import OutboxEntry
 
 CRM = "crm"
 SNAPSHOT_FIRST, SNAPSHOT_EVERY = 3, 4

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from flows.logic.facets.vocabulary import compile_rules
 from flows.logic.rules.ruleset import CompiledRules
 from flows.resolve import ALIAS_OF_USERS
 from schemas.config import Config, Identity, Namespace, Shards, Validate, Window
@@ -28,7 +29,7 @@ from state.memory.memory_directory import MemoryDirectory
 from state.memory.memory_models import MemoryModels
 from state.memory.memory_shards import MemoryShards
 from state.model_store import Signer
-from state.shards.redis_shards import ShardCommit
+from state.shards.shard_protocols import ShardCommit
 
 _letter = msgspec.msgpack.Decoder(DeadLetter).decode
 START_MS = 1_767_225_600_000  # 2026-01-01T00:00:00Z
@@ -201,4 +202,4 @@ decode_trigger = msgspec.msgpack.Decoder(Trigger).decode
 @lru_cache(maxsize=16)
 def compiled(document: bytes, version: int) -> CompiledRules:
     """Return the compiled rules. They are a function of their document, so all workers may share them."""
-    return CompiledRules(rules_from(document), version, DEDUPE, SHARDS)
+    return compile_rules(rules_from(document), version, DEDUPE, SHARDS)

@@ -10,8 +10,9 @@
     allowances  budget and capacity of each action in its period
     rewards     open decisions until their attribution window closes: late, partial and repeated rewards
     intervals   confidence intervals of skewed numbers
-    offpolicy   what another policy would have earned, from the log: IPS, SNIPS, DR, and whether that can be
+    offpolicy   what another policy would have earned, from the log (IPS, SNIPS, DR), and whether that can be
                 told
+    shadow      the policies in the shadow of the one that decides
 
 A decision is a function of (snapshot, context, actions, draw): no clock, no chance, no state.
 """

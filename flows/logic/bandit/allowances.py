@@ -13,21 +13,22 @@ _ROUNDING = 1e-9  # 0.3 buys 0.1 three times
 
 
 class Allowances:
-    """`used` is action -> (period, times): at most one period each; it is what to keep. This is shard `shard`
-    of `shards`."""
+    """Counts of this shard, `shard` of `shards`. `used` is action -> (period, times): at most one period
+    each; it is what to keep."""
 
     def __init__(
         self, period_ms: int, used: dict[str, tuple[int, int]], shard: int = 0, shards: int = 1
     ) -> None:
         if period_ms <= 0 or not 0 <= shard < shards:
             raise ValueError(
-                f"a period of {period_ms} ms in shard {shard} of {shards}: expected more than 0, and one of them"
+                f"a period of {period_ms} ms in shard {shard} of {shards}:"
+                " expected more than 0, and one of them"
             )
         self._period_ms, self._shard, self._shards = period_ms, shard, shards
         self.used = used
 
     def room(self, actions: Sequence[Action], now_ms: int) -> list[Withheld | None]:
-        """For each action what it has run out of, or None."""
+        """Return for each action what it has run out of, or None."""
         return [self._lack(action, now_ms // self._period_ms) for action in actions]
 
     def _lack(self, action: Action, period: int) -> Withheld | None:
@@ -35,16 +36,16 @@ class Allowances:
             return None
         used = self.used.get(action.name)
         times = used[1] if used is not None and used[0] == period else 0
-        if (
-            action.budget is not None
-            and action.cost > 0.0
-            and times >= self._share(int(action.budget / action.cost + _ROUNDING))
-        ):
-            return "budget"
-        return "capacity" if action.capacity is not None and times >= self._share(action.capacity) else None
+        if action.budget is not None and action.cost > 0.0:
+            affordable = int(action.budget / action.cost + _ROUNDING)
+            if times >= self._share(affordable):
+                return "budget"
+        if action.capacity is not None and times >= self._share(action.capacity):
+            return "capacity"
+        return None
 
     def _share(self, whole: int) -> int:
-        """Of a number of times; the first shards have what does not divide."""
+        """Return this shard's share of a number of times; the first shards have what does not divide."""
         return whole // self._shards + (self._shard < whole % self._shards)
 
     def take(self, action: Action, now_ms: int) -> None:

@@ -1,4 +1,4 @@
-"""From what is believed and what it is worth to the probability of each action, and the draw.
+"""From what is believed and what a reward brings to the probability of each action, and the draw.
 
 The choice is by value x probability - cost. The draw is made *from the computed probabilities*, so the
 propensities in the record are exact whatever approximation gave them: a Thompson policy is defined as the one
@@ -38,8 +38,9 @@ class ActionSet:
         self.names = tuple(action.name for action in actions)
         self.values = np.array([action.value for action in actions])
         self.costs = np.array([action.cost for action in actions])
-        worth = {(action.value, action.cost) for action in actions}
-        self.alike = len(worth) == 1 and next(iter(worth))[0] > 0.0  # the best score is the best worth
+        terms = {(action.value, action.cost) for action in actions}
+        # the best score is the best value
+        self.alike = len(terms) == 1 and next(iter(terms))[0] > 0.0
 
 
 class Choice(msgspec.Struct, frozen=True):
@@ -63,7 +64,7 @@ class Choice(msgspec.Struct, frozen=True):
 def screen(
     actions: Sequence[Action], allowed: Sequence[bool | None], room: Sequence[Withheld | None]
 ) -> tuple[list[Action], dict[str, Withheld]]:
-    """The eligible actions in their order, and why each other one is withheld.
+    """Return the eligible actions in their order, and why each other one is withheld.
 
     `allowed` is what the expressions said, None where one could not be evaluated; `room` is what the
     allowances say.
@@ -96,35 +97,33 @@ def choose(forecast: Forecast, action_set: ActionSet, settings: Settings, draw: 
 
 
 def probabilities(forecast: Forecast, action_set: ActionSet, settings: Settings) -> Floats:
-    """The probability of each action, shape (k,): floor / k each, and the rest as the policy divides it."""
+    """Return the probability of each action, shape (k,): floor / k each, and the rest as the policy divides
+    it."""
     count = len(action_set.names)
     if settings.samples:
         scores: NDArray[np.floating] = forecast.samples(settings.deviations)
     else:
         scores = forecast.means + settings.deviations * forecast.deviations
-    nets = (
-        scores if action_set.alike else _net(scores, action_set, settings.logistic)
-    )  # where all are worth the same the order is that of the scores
+    # where all are worth the same the order is that of the scores
+    nets = scores if action_set.alike else _net(scores, action_set, settings.logistic)
     if settings.samples:
         shares = np.bincount(nets.argmax(axis=1), minlength=count) / len(nets)
     else:
         best = nets == nets.max()
-        shares = best / np.count_nonzero(
-            best
-        )  # equals share equally: no action is preferred for standing first
+        # equals share equally: no action is preferred for standing first
+        shares = best / np.count_nonzero(best)
     floor = settings.uniform_share
     return np.asarray(floor / count + (1.0 - floor) * shares)
 
 
 def uniform(decision: bytes) -> float:
-    """The draw of a decision: uniform in [0, 1), and always the same for the same id."""
-    return (
-        int.from_bytes(blake2b(decision, digest_size=8, person=b"bandit").digest(), "big") >> 11
-    ) / 2.0**53
+    """Return the draw of a decision: uniform in [0, 1), and always the same for the same id."""
+    digest = blake2b(decision, digest_size=8, person=b"bandit").digest()
+    return (int.from_bytes(digest, "big") >> 11) / 2.0**53
 
 
 def _net(scores: NDArray[np.floating], action_set: ActionSet, logistic: bool) -> NDArray[np.floating]:
-    """Money expected under `scores`, shape (..., k)."""
+    """Return the money expected under `scores`, shape (..., k)."""
     if not logistic:
         return np.asarray(scores * action_set.values - action_set.costs)
     odds: NDArray[np.floating] = np.exp(-np.minimum(np.maximum(scores, -_LOG_ODDS_MAX), _LOG_ODDS_MAX))

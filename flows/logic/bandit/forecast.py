@@ -17,28 +17,25 @@ _NUMBERS = 16_384  # nodes x actions: keeps a hundred actions within the budget 
 
 
 class Forecast(msgspec.Struct, frozen=True):
-    """Scores of k actions: log-odds, or rewards. Actions that share a model move together, by `roots` (k,
-    m)."""
+    """Scores of k actions: log-odds, or rewards. Actions that share a model move together, by their roots."""
 
     means: Floats  # (k,)
     deviations: Floats  # (k,)
-    roots: Floats | None = (
-        None  # covariance of the scores = roots @ roots.T; none: the scores are independent
-    )
+    # (k, m): covariance of the scores = roots @ roots.T; none: the scores are independent
+    roots: Floats | None = None
 
     def samples(self, scale: float) -> NDArray[np.floating]:
-        """Shape (nodes, k): scores under equally likely states of the world, `scale` times as uncertain as
-        believed."""
+        """Return scores under equally likely states of the world, shape (nodes, k), `scale` times as
+        uncertain as believed."""
         if self.roots is None:
-            return self.means.astype(np.float32) + nodes(len(self.means)) * (self.deviations * scale).astype(
-                np.float32
-            )
+            spread = (self.deviations * scale).astype(np.float32)
+            return self.means.astype(np.float32) + nodes(len(self.means)) * spread
         return self.means + nodes(self.roots.shape[1]) @ (self.roots.T * scale)
 
 
 @lru_cache(maxsize=ARMS_MAX)
 def nodes(dimensions: int) -> NDArray[np.float32]:
-    """A fixed Latin hypercube of standard normal points, shape (nodes, dimensions).
+    """Return a fixed Latin hypercube of standard normal points, shape (nodes, dimensions).
 
     Each column holds the same quantiles in an order of its own (McKay, Beckman and Conover, 1979), taken from
     a hash: the same on every machine and in every release, which no library's generator promises.

@@ -23,7 +23,7 @@ _ALIKE = 1e-9  # a weight that is not further from 1 is 1
 
 
 def interval(values: Floats, weights: Floats, corners: Floats) -> tuple[float, float]:
-    """95 % interval for the mean of `values` (n,), each of a decision of weight `weights` (n,).
+    """Return the 95 % interval for the mean of `values` (n,), each of a decision of weight `weights` (n,).
 
     `corners` (m, 2): weight and value of decisions that could have been logged. Unbounded where there is too
     little to say anything.
@@ -36,10 +36,8 @@ def interval(values: Floats, weights: Floats, corners: Floats) -> tuple[float, f
     counts = np.concatenate((np.ones(len(values)), np.full(len(corners), _UNSEEN)))
     y = np.concatenate((values, corners[:, 1])) / scale
     w = np.concatenate((weights, corners[:, 0])) - 1.0
-    w = (
-        w[:, None] if w.min() < -_ALIKE and w.max() > _ALIKE else np.empty((len(y), 0))
-    )  # where no mixture averages 1 it says nothing
-    search = _Search(w, y, counts)
+    mixed = w.min() < -_ALIKE and w.max() > _ALIKE  # where no mixture averages 1 the weights say nothing
+    search = _Search(w[:, None] if mixed else np.empty((len(y), 0)), y, counts)
     return search.edge(-1.0) * scale, search.edge(1.0) * scale
 
 
@@ -55,7 +53,7 @@ class _Search:
         self._spread = float(np.sqrt((shares * (y - self._centre) ** 2).sum() / counts.sum()))
 
     def edge(self, side: float) -> float:
-        """Where likely values end, below (-1) or above (+1)."""
+        """Return where likely values end, below (-1) or above (+1)."""
         near, far = self._centre, self._centre + side * 2.0 * self._spread
         for _ in range(_OUTWARD):
             if not self._likely(far):
@@ -67,16 +65,17 @@ class _Search:
         return near
 
     def _likely(self, value: float) -> bool:
-        held, height = likeliest(
-            np.column_stack((self._w, self._y - value)), self._counts, np.append(self._free, 0.0)
-        )
+        moments = np.column_stack((self._w, self._y - value))
+        held, height = likeliest(moments, self._counts, np.append(self._free, 0.0))
         return bool(np.isfinite(held).all()) and 2.0 * (height - self._best) <= _CHI_SQUARE_95
 
 
 def likeliest(moments: Floats, counts: Floats, start: Floats) -> tuple[Floats, float]:
-    """The multipliers (d,) that make Σ counts · log(1 + moments @ multipliers) largest, and how large: the
-    dual of the distribution nearest to the data under which all moments are 0. Newton with halved steps; it
-    has no end where no distribution is such."""
+    """Return the multipliers (d,) that make Σ counts · log(1 + moments @ multipliers) largest, and how large:
+    the dual of the distribution nearest to the data under which all moments are 0.
+
+    Newton with halved steps; it has no end where no distribution is such.
+    """
     at = start.copy()
     shares = 1.0 + moments @ at
     height = float(counts @ np.log(shares))

@@ -84,7 +84,7 @@ class Learner:
         *,
         every: int = REFRESH,
     ) -> None:
-        """Gives a snapshot after `every` examples, and after 8, 16, 32 ... before that. Raises `ValueError`
+        """Give a snapshot after `every` examples, and after 8, 16, 32 ... before that. Raises `ValueError`
         beyond the limits."""
         names = tuple(action.name for action in actions)
         if not 0 < len(names) <= ARMS_MAX or len(set(names)) < len(names):
@@ -109,8 +109,8 @@ class Learner:
         self._posterior = Posterior(1 if settings.shared else len(names), *self._prior())
 
     def _prior(self) -> tuple[Floats, Floats]:
-        """Mean and precision: the pooled reward for each action, and a score whose variance is `spread` over
-        all features."""
+        """Return mean and precision: the pooled reward for each action, and a score whose variance is
+        `spread` over all features."""
         features = max(len(self.features), 1)
         precision = np.full((1 + len(self.features), self._width), features / self.settings.spread)
         precision[0] = 1.0 / _INTERCEPT_VARIANCE
@@ -126,14 +126,14 @@ class Learner:
 
     @property
     def noise(self) -> float:
-        """Deviation of a reward around what is believed; 1 for log-odds, which carry their own."""
+        """The deviation of a reward around what is believed; 1 for log-odds, which carry their own."""
         if self.settings.logistic:
             return 1.0
         variance = self._squares / self._weight if self._weight > 1.0 and self._squares > 0.0 else 1.0
         return sqrt((self._surprise + _NOISE_PRIOR * variance) / (self._weight + _NOISE_PRIOR))
 
     def learn(self, examples: Iterable[Rewarded | None]) -> list[Snapshot]:
-        """Learn in this order (`None` is one that could not be decoded); returns the snapshots that fell
+        """Learn in this order (`None` is one that could not be decoded); return the snapshots that fell
         due."""
         snapshots: list[Snapshot] = []
         for example in examples:
@@ -149,7 +149,7 @@ class Learner:
         return snapshots
 
     def fault(self, example: Rewarded | None) -> Fault | None:
-        """Why this cannot be learnt, if it cannot."""
+        """Return why this cannot be learnt, if it cannot."""
         if example is None:
             return "undecodable"
         if example.action not in self._index:
@@ -164,8 +164,7 @@ class Learner:
         return None
 
     def adopt(self, action: str) -> None:
-        """From here on there is one more action, which starts from the prior. Nothing is known of its
-        features."""
+        """Take in one more action, which starts from the prior. Nothing is known of its features."""
         self._index[action] = len(self.actions)
         self.actions += (action,)
         self._tried.append(0)
@@ -175,7 +174,7 @@ class Learner:
 
     @staticmethod
     def actions_in(body: bytes) -> tuple[str, ...]:
-        """The actions of a learner that was dumped. Raises `Foreign`."""
+        """Return the actions of a learner that was dumped. Raises `Foreign`."""
         try:
             return msgspec.msgpack.decode(body, type=_State).actions
         except (msgspec.MsgspecError, ValueError) as error:
@@ -219,8 +218,8 @@ class Learner:
             self._posterior.join(data, mean, self._adapted(first))
 
     def _adapted(self, first: Floats) -> Floats:
-        """The precision of the prior from the data: empirical Bayes, one step of EM (Tipping, Sparse Bayesian
-        Learning, 2001).
+        """Return the precision of the prior from the data: empirical Bayes, one step of EM (Tipping, Sparse
+        Bayesian Learning, 2001).
 
         A feature that moves no action gets a narrow prior, and so neither misleads nor is explored; `first`
         counts as `_PRIOR_ROWS` more row with the mean variance over all features, so that few actions cannot
@@ -228,20 +227,21 @@ class Learner:
         """
         known = self._posterior
         rows = [0] if self.settings.shared else [row for row, tried in enumerate(self._tried) if tried]
-        second_moments = (known.means[rows] / self.noise) ** 2 + np.diagonal(
-            known.covariances, axis1=1, axis2=2
-        )[rows]
+        variances_now = np.diagonal(known.covariances, axis1=1, axis2=2)[rows]
+        second_moments = (known.means[rows] / self.noise) ** 2 + variances_now
         weights = slice(self._width, None)
         total = second_moments[:, weights].sum(axis=0)
         start = 1.0 / first[weights]
-        pooled = (total.sum() + start.sum()) / (len(start) * (len(rows) + 1.0)) if len(start) else 0.0
+        pooled = 0.0
+        if len(start):
+            pooled = (total.sum() + start.sum()) / (len(start) * (len(rows) + 1.0))
         variances = (total + _PRIOR_ROWS * pooled) / (len(rows) + _PRIOR_ROWS)
         precision = first.copy()
         precision[weights] = 1.0 / np.clip(variances, start / _ADAPT_MOST, start * _ADAPT_MOST)
         return precision
 
     def forecast(self, context: Floats) -> Forecast:
-        """What is believed right now of each of `actions`: for an evaluation, which learns after every
+        """Return what is believed right now of each of `actions`: for an evaluation, which learns after every
         round."""
         z = self._frame.place(context)
         known = self._posterior
@@ -254,12 +254,13 @@ class Learner:
         return Forecast(known.means @ z, np.sqrt(np.maximum(variances, 0.0)) * self.noise)
 
     def figures(self) -> dict[str, float]:
-        """`mean_reward`, and `tried_<action>`: how many examples each action gave."""
+        """Return `mean_reward`, and `tried_<action>`: how many examples each action gave."""
         return {"mean_reward": self._mean} | {
             f"tried_{name}": float(n) for name, n in zip(self.actions, self._tried, strict=True)
         }
 
     def snapshot(self) -> Snapshot:
+        """Return the beliefs as they are now, under the last version."""
         known = self._posterior
         return Snapshot(
             model=self.model,
@@ -281,7 +282,7 @@ class Learner:
         )
 
     def dump(self) -> bytes:
-        """The whole learner, for a checkpoint."""
+        """Return the whole learner, for a checkpoint."""
         known, scale = self._posterior, self._scale
         state = _State(
             settings=self.settings,
@@ -316,11 +317,8 @@ class Learner:
                 f"bandit {self.model}: the checkpoint cannot be read by this release: {error}"
             ) from error
         self.version, self.dropped = state.version, Counter(state.dropped)
-        if (state.features, state.width, _kind(state.settings)) != (
-            self.features,
-            self._width,
-            _kind(self.settings),
-        ):
+        then = state.features, state.width, _kind(state.settings)
+        if then != (self.features, self._width, _kind(self.settings)):
             return False
         d = self._posterior.means.shape[1]
         try:
@@ -341,20 +339,18 @@ class Learner:
         for row, name in enumerate(["all"] if self.settings.shared else self.actions):
             source = 0 if self.settings.shared else before.get(name)
             if source is not None:
-                self._posterior.means[row], self._posterior.covariances[row] = (
-                    means[source],
-                    covariances[source],
-                )
+                self._posterior.means[row] = means[source]
+                self._posterior.covariances[row] = covariances[source]
         return True
 
 
 def _doubled(count: int) -> bool:
-    """A power of two."""
+    """Return whether it is a power of two."""
     return count & (count - 1) == 0
 
 
 def _kind(settings: Settings) -> tuple[bool, bool, float]:
-    """What a posterior depends on; another way to explore may go on with it."""
+    """Return what a posterior depends on; another way to explore may go on with it."""
     return settings.logistic, settings.shared, settings.spread
 
 

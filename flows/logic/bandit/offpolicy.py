@@ -67,7 +67,8 @@ class Evaluation(msgspec.Struct, frozen=True):
 
 
 def evaluate(logged: Logged, policy: Floats) -> Evaluation:
-    """`policy` (n, k): the probability of each action in each logged context."""
+    """Evaluate `policy` (n, k), the probability of each action in each logged context, and return what it
+    would have earned."""
     rows = np.arange(len(logged.actions))
     weights = policy[rows, logged.actions] / logged.propensities
     paid = weights * logged.rewards
@@ -77,22 +78,18 @@ def evaluate(logged: Logged, policy: Floats) -> Evaluation:
     sample, rewarded = effective(weights), effective(weights[logged.rewards != 0.0])
     heavy = heaviest(logged, policy, weights)
     corner_weights, corner_rewards, corner_doubly = corners(weights, logged.rewards, base, taken, heavy)
-    value = interval(paid, weights, np.column_stack((corner_weights, corner_weights * corner_rewards)))
-    gain = Estimate(
-        float((doubly - logged.rewards).mean()),
-        *interval(
-            doubly - logged.rewards,
-            weights,
-            np.column_stack((corner_weights, corner_doubly - corner_rewards)),
-        ),
-    )
+    possible_paid = np.column_stack((corner_weights, corner_weights * corner_rewards))
+    possible_doubly = np.column_stack((corner_weights, corner_doubly))
+    possible_gain = np.column_stack((corner_weights, corner_doubly - corner_rewards))
+    low, high = interval(paid, weights, possible_paid)
+    snips = float(paid.sum() / weights.sum()) if weights.any() else float("nan")
+    gains = doubly - logged.rewards
+    gain = Estimate(float(gains.mean()), *interval(gains, weights, possible_gain))
     verdict, reason = judge(gain, sample, rewarded, float(weights.mean()))
     return Evaluation(
-        ips=Estimate(float(paid.mean()), *value),
-        snips=Estimate(float(paid.sum() / weights.sum()) if weights.any() else float("nan"), *value),
-        dr=Estimate(
-            float(doubly.mean()), *interval(doubly, weights, np.column_stack((corner_weights, corner_doubly)))
-        ),
+        ips=Estimate(float(paid.mean()), low, high),
+        snips=Estimate(snips, low, high),
+        dr=Estimate(float(doubly.mean()), *interval(doubly, weights, possible_doubly)),
         gain=gain,
         effective_sample_size=sample,
         effective_rewards=rewarded,
@@ -102,8 +99,8 @@ def evaluate(logged: Logged, policy: Floats) -> Evaluation:
 
 
 def heaviest(logged: Logged, policy: Floats, weights: Floats) -> float:
-    """The largest weight to reckon with: the largest seen, or that of the action most probable under the
-    policy that was not taken, if the actions not taken shared equally what its propensity left to them.
+    """Return the largest weight to reckon with: the largest seen, or that of the action most probable under
+    the policy that was not taken, if the actions not taken shared equally what its propensity left to them.
 
     Weights of which the policy meets less than a standard error of the mean weight are left out: what could
     be missed there is within what the interval allows anyway, and one odd context must not widen it.
@@ -123,19 +120,18 @@ def heaviest(logged: Logged, policy: Floats, weights: Floats) -> float:
 def corners(
     weights: Floats, rewards: Floats, base: Floats, taken: Floats, heavy: float
 ) -> tuple[Floats, Floats, Floats]:
-    """Weights, rewards and doubly robust values, each (4,), of decisions that could have been logged: light
-    and heavy, paid and not.
+    """Return weights, rewards and doubly robust values, each (4,), of decisions that could have been logged:
+    light and heavy, paid and not.
 
     What the model expects (`base` of the policy, `taken` of the action) is that of light and of heavy
     decisions on average; for the heavy ones, the fewer were seen the more it may be off.
     """
     least, most = _range(rewards)
     light = float(weights.min())
-    shares = (
-        weights * weights / float(weights @ weights)
-        if weights.any()
-        else np.full(len(weights), 1.0 / len(weights))
-    )
+    if weights.any():
+        shares = weights * weights / float(weights @ weights)
+    else:
+        shares = np.full(len(weights), 1.0 / len(weights))
     off = _MODEL_OFF * float(taken.std()) / sqrt(max(effective(weights), 1.0))
     low, high = (
         min(max(float(shares @ taken) + side * off, float(taken.min())), float(taken.max()))
@@ -149,7 +145,8 @@ def corners(
 
 
 def judge(gain: Estimate, sample: float, rewarded: float, mean_weight: float) -> tuple[Verdict, str]:
-    """Better or worse only if the data are enough and the interval of the gain leaves 0 out."""
+    """Return the verdict and its reason: better or worse only if the data are enough and the interval of the
+    gain leaves 0 out."""
     if sample < SAMPLE_LEAST:
         return (
             "cannot tell",
@@ -158,12 +155,14 @@ def judge(gain: Estimate, sample: float, rewarded: float, mean_weight: float) ->
     if rewarded < REWARDED_LEAST:
         return (
             "cannot tell",
-            f"the log is worth {rewarded:.0f} rewarded decisions of this policy, at least {REWARDED_LEAST:.0f} are needed",
+            f"the log is worth {rewarded:.0f} rewarded decisions of this policy,"
+            f" at least {REWARDED_LEAST:.0f} are needed",
         )
     if abs(mean_weight - 1.0) > WEIGHT_OFF_MOST:
         return (
             "cannot tell",
-            f"the weights average {mean_weight:.2f} instead of 1: this log does not show what this policy would meet",
+            f"the weights average {mean_weight:.2f} instead of 1:"
+            " this log does not show what this policy would meet",
         )
     if gain.low <= 0.0 <= gain.high:
         return "cannot tell", f"the gain may be anything from {gain.low:+.5f} to {gain.high:+.5f}"
@@ -171,14 +170,14 @@ def judge(gain: Estimate, sample: float, rewarded: float, mean_weight: float) ->
 
 
 def effective(weights: Floats) -> float:
-    """(sum w)^2 / sum w^2 (Kish, Survey Sampling, 1965)."""
+    """Return the effective number of decisions, (sum w)^2 / sum w^2 (Kish, Survey Sampling, 1965)."""
     squares = float((weights * weights).sum())
     return float(weights.sum()) ** 2 / squares if squares > 0.0 else 0.0
 
 
 def rewards_model(logged: Logged, actions: int) -> Floats:
-    """Expected reward (n, k) of each action, by ridge regression for each action, cross-fitted on odd and
-    even decisions."""
+    """Return the expected reward (n, k) of each action, by ridge regression for each action, cross-fitted on
+    odd and even decisions."""
     x = np.column_stack((np.ones(len(logged.rewards)), logged.contexts))
     expected = np.zeros((len(x), actions))
     penalty = _RIDGE * np.eye(x.shape[1])  # of the intercept too: an action that was rarely taken is like all
@@ -193,6 +192,6 @@ def rewards_model(logged: Logged, actions: int) -> Floats:
 
 
 def _range(rewards: Floats) -> tuple[float, float]:
-    """What a reward may be: 0 to 1, or where some are not what there was."""
+    """Return what a reward may be: 0 to 1, or where some are not, what there was."""
     least, most = float(rewards.min()), float(rewards.max())
     return (0.0, 1.0) if least >= 0.0 and most <= 1.0 else (least, most)

@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 from flows.logic.bandit.scale import Floats
 
 _NEWTON_STEPS = 8
-_CURVATURE_LEAST = (
-    1e-3  # a certain prediction that is right still teaches a little, so that no row is ever frozen
-)
+# a certain prediction that is right still teaches a little, so that no row is ever frozen
+_CURVATURE_LEAST = 1e-3
 _LOG_ODDS_MAX = 30.0
 
 
@@ -39,17 +38,17 @@ class Posterior:
         self.covariances = np.tile(np.diag(1.0 / prior_precision), (rows, 1, 1))
 
     def grow(self) -> None:
-        """One more row, which knows no more than the prior."""
+        """Add one more row, which knows no more than the prior."""
         self.means = np.concatenate((self.means, self.prior_mean[None]))
         self.covariances = np.concatenate((self.covariances, np.diag(1.0 / self.prior_precision)[None]))
 
     def predict(self, row: int, x: Floats) -> tuple[float, float]:
-        """Mean and variance of the score, the variance in units of the noise for a linear model."""
+        """Return mean and variance of the score, the variance in units of the noise for a linear model."""
         return float(self.means[row] @ x), max(float(x @ self.covariances[row] @ x), 0.0)
 
     def update_linear(self, row: int, x: Floats, reward: float) -> float:
-        """Ridge regression, exactly. Returns the squared surprise, whose expectation is the variance of the
-        noise."""
+        """Learn a reward by ridge regression, exactly; return the squared surprise, whose expectation is the
+        variance of the noise."""
         gain = self.covariances[row] @ x
         variance = max(float(gain @ x), 0.0)
         error = reward - float(self.means[row] @ x)
@@ -58,7 +57,7 @@ class Posterior:
         return error * error / (1.0 + variance)
 
     def update_logistic(self, row: int, x: Floats, reward: float) -> None:
-        """Laplace's approximation, one reward at a time: the exact mode given this reward, and the curvature
+        """Learn a reward by Laplace's approximation: the exact mode given this reward, and the curvature
         there.
 
         Given Gaussian beliefs the mode moves along covariance @ x only, so it is one equation in the score:
@@ -81,8 +80,8 @@ class Posterior:
         self.covariances[row] -= np.outer(gain, gain) * (curvature / (1.0 + curvature * variance))
 
     def apart(self, keep: float, change: NDArray[np.floating]) -> Data:
-        """What the data say without the prior, their weight multiplied by `keep`, in the coordinates `change`
-        @ x."""
+        """Return what the data say without the prior, their weight multiplied by `keep`, in the coordinates
+        `change` @ x."""
         precisions = np.linalg.inv(self.covariances)
         pulls = np.einsum("kij,kj->ki", precisions, self.means) - self.prior_precision * self.prior_mean
         data = (precisions - np.diag(self.prior_precision)) * keep
@@ -97,4 +96,5 @@ class Posterior:
 
 
 def sigmoid(score: float) -> float:
+    """Return the probability of these log-odds, without overflow."""
     return 1.0 / (1.0 + exp(-max(-_LOG_ODDS_MAX, min(_LOG_ODDS_MAX, score))))

@@ -24,18 +24,19 @@ _REWARD_MAX = 1e9
 
 
 def packed(context: Sequence[float]) -> bytes:
-    """As an open decision keeps it: in single precision, which is what is learnt from."""
+    """Pack a context as an open decision keeps it: in single precision, which is what is learnt from."""
     with np.errstate(over="ignore"):  # beyond it infinite, which the learner cuts off like all that is far
         return np.array(context, dtype=">f4").tobytes()
 
 
 def unpacked(context: bytes) -> list[float]:
+    """Return the context that was packed."""
     values: list[float] = np.frombuffer(context, dtype=">f4").tolist()
     return values
 
 
 class Ledger:
-    """At most `limit` open decisions; `waiting` maps ids to them in the order in which they were made, and is
+    """At most `limit` open decisions. `waiting` maps ids to them in the order in which they were made, and is
     what to pack."""
 
     def __init__(
@@ -49,20 +50,19 @@ class Ledger:
         self.waiting = waiting if waiting is not None else {}
 
     def open(self, decision: str, made: Open) -> list[Rewarded]:
-        """Remember a decision. Beyond the limit the oldest are closed before their time; those are
-        returned."""
+        """Remember a decision. Beyond the limit the oldest are closed before their time, and returned."""
         if decision in self.waiting:
             return []  # the same decision, given again
         self.waiting[decision] = made
         return self.shorten()
 
     def shorten(self) -> list[Rewarded]:
-        """Close the oldest beyond the limit."""
+        """Close the oldest beyond the limit; return their examples."""
         oldest = list(self.waiting)[: max(len(self.waiting) - self._limit, 0)]
         return [self._close(name, self.waiting[name].decided_ms) for name in oldest]
 
     def reward(self, decision: str, amount: float, at_ms: int) -> Refusal | None:
-        """Credit a decision; the reason if that cannot be."""
+        """Credit a decision; return the reason if that cannot be."""
         known = self.waiting.get(decision)
         if known is None:
             return "unknown_decision"
@@ -80,24 +80,21 @@ class Ledger:
         return None
 
     def due(self, now_ms: int) -> list[Rewarded]:
-        """Close the decisions whose window has passed, in the order in which they were made."""
-        passed = [
-            name for name, known in self.waiting.items() if known.decided_ms + self._window_ms <= now_ms
-        ]
-        return [self._close(name, self.waiting[name].decided_ms + self._window_ms) for name in passed]
+        """Close the decisions whose window has passed, in the order in which they were made; return their
+        examples."""
+        ends = {name: known.decided_ms + self._window_ms for name, known in self.waiting.items()}
+        return [self._close(name, end_ms) for name, end_ms in ends.items() if end_ms <= now_ms]
 
     def _close(self, decision: str, at_ms: int) -> Rewarded:
         known = self.waiting.pop(decision)
         return Rewarded(
-            *(
-                decision,
-                known.decided_ms,
-                at_ms,
-                unpacked(known.context),
-                known.action,
-                known.propensity,
-                known.reward,
-                known.version,
-            ),
-            known.eligible,
+            decision=decision,
+            decided_ms=known.decided_ms,
+            answered_ms=at_ms,
+            context=unpacked(known.context),
+            action=known.action,
+            propensity=known.propensity,
+            reward=known.reward,
+            version=known.version,
+            eligible=known.eligible,
         )

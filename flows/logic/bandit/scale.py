@@ -25,21 +25,20 @@ class Frame:
 
     @classmethod
     def blank(cls, features: int) -> "Frame":
-        """No feature has varied yet: all that is learnt is the intercept."""
+        """Return the frame in which no feature has varied yet: all that is learnt is the intercept."""
         return cls(np.zeros(features), np.zeros(features))
 
     def place(self, context: Floats) -> Floats:
-        """Shape (d,) to (1 + d,), always finite."""
-        with np.errstate(
-            invalid="ignore", over="ignore"
-        ):  # infinity times the 0 of a constant feature; what is far is cut off below
+        """Return the coordinates of a context, shape (d,) to (1 + d,), always finite."""
+        # infinity times the 0 of a constant feature; what is far is cut off below
+        with np.errstate(invalid="ignore", over="ignore"):
             placed = (context - self.means) * self.inverse
         placed[placed != placed] = 0.0  # NaN
         return np.concatenate((_ONE, np.minimum(np.maximum(placed, -FAR), FAR)))
 
     def change_to(self, other: "Frame") -> Floats:
-        """The matrix, shape (1 + d, 1 + d), that takes coordinates of this frame to the other's (where none
-        was cut off at `FAR`)."""
+        """Return the matrix, shape (1 + d, 1 + d), that takes coordinates of this frame to the other's (where
+        none was cut off at `FAR`)."""
         kept = (self.inverse > 0.0) & (other.inverse > 0.0)
         deviations = np.where(kept, 1.0 / np.where(kept, self.inverse, 1.0), 0.0)
         matrix = np.diag(np.concatenate((_ONE, deviations * other.inverse)))
@@ -56,6 +55,7 @@ class Scale:
         self.squares = np.zeros(features)  # sums of squared distances from the mean
 
     def add(self, context: Floats) -> None:
+        """Count one context."""
         known = np.abs(context) <= _VALUE_MAX  # false for NaN
         self.counts += known
         delta = np.where(known, context - self.means, 0.0) if not known.all() else context - self.means
@@ -64,10 +64,12 @@ class Scale:
         self.squares += delta * after
 
     def forget(self, keep: float) -> None:
+        """Keep this share of what was counted."""
         self.counts *= keep
         self.squares *= keep
 
     def frame(self) -> Frame:
+        """Return the coordinates that follow from what was counted."""
         deviations = np.sqrt(self.squares / np.maximum(self.counts, 1.0))
         varies = deviations > _RELATIVE_DEVIATION_LEAST * np.abs(self.means)
         return Frame(self.means.copy(), np.where(varies, 1.0 / np.where(varies, deviations, 1.0), 0.0))

@@ -10,8 +10,8 @@ Policy = Literal[
     "logistic_ucb",
     # draws from a Laplace posterior (Chapelle and Li, An Empirical Evaluation of Thompson Sampling, 2011)
     "logistic_thompson",
-    # upper confidence bound on the mean (Li et al., A Contextual-Bandit Approach to News Recommendation,
-    # 2010)
+    # upper confidence bound on the mean
+    # (Li et al., A Contextual-Bandit Approach to News Recommendation, 2010)
     "linucb",
     # draws from the Gaussian posterior (Agrawal and Goyal, Thompson Sampling with Linear Payoffs, 2013)
     "linear_thompson",
@@ -47,9 +47,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     exploration: float | None = None  # in posterior deviations; none: what suits the policy
     # of all choices are made uniformly: no propensity is below floor / (number of eligible actions)
     floor: float = 0.005
-    spread: float = (
-        10.0  # prior variance of the score over all features together, once they are scaled to variance 1
-    )
+    # prior variance of the score over all features together, once they are scaled to variance 1
+    spread: float = 10.0
     half_life: int = 0  # examples after which an example counts half; 0: nothing is forgotten
 
     def __post_init__(self) -> None:
@@ -64,12 +63,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def logistic(self) -> bool:
-        """Rewards are 0 to 1 and scores are log-odds."""
+        """Whether rewards are 0 to 1 and scores log-odds."""
         return self.policy.startswith("logistic")
 
     @property
     def samples(self) -> bool:
-        """The policy draws from its beliefs."""
+        """Whether the policy draws from its beliefs."""
         return self.policy.endswith("thompson")
 
     @property
@@ -79,7 +78,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def uniform_share(self) -> float:
-        """Share of choices made uniformly."""
+        """The share of choices made uniformly."""
         return max(self.floor, _FLOOR_OF_GREEDY) if self.policy == "epsilon_greedy" else self.floor
 
 

@@ -41,14 +41,14 @@ class Tally(msgspec.Struct, array_like=True):
     paid_squares: float = 0.0
 
     def add(self, w: float, r: float, paid: bool) -> None:
-        """One decision: its weight, what it earned, and whether there was a reward at all."""
+        """Count one decision: its weight, what it earned, and whether there was a reward at all."""
         given = (1.0, w, w * w, r, r * r, w * r, w * r * r, w * w * r, w * w * r * r, w * paid, w * w * paid)
         for name, value in zip(self.__struct_fields__, given, strict=True):
             setattr(self, name, getattr(self, name) * _FADE + value)
 
     def gain(self) -> Estimate:
-        """Per decision, over what was earned, with the 95 % interval of the delta method. Needs a weight
-        above 0."""
+        """Return the gain of a decision over what was earned, with the 95 % interval of the delta method.
+        Needs a weight above 0."""
         value, earned, weight = self.wr / self.w, self.r / self.n, self.w / self.n
         own = self.wwrr - 2.0 * value * self.wwr + value * value * self.ww  # Σ w² (r - value)²
         both = self.wrr - (value + earned) * self.wr + value * earned * self.w  # Σ w (r - value) (r - earned)
@@ -57,8 +57,8 @@ class Tally(msgspec.Struct, array_like=True):
         return Estimate(value - earned, value - earned - error, value - earned + error)
 
     def figures(self) -> dict[str, float]:
-        """`earned` for each decision and its `gain`, in money; `sample`: decisions of its own that these are
-        worth (Kish)."""
+        """Return what each decision `earned` and its `gain`, in money; `sample`: decisions of its own that
+        these are worth (Kish)."""
         if not self.w:
             return {}
         gain = self.gain()
@@ -71,7 +71,7 @@ class Tally(msgspec.Struct, array_like=True):
         return figures | {"sample": self.w**2 / self.ww}
 
     def verdict(self) -> tuple[Verdict, str]:
-        """Better or worse than what was done, or that it cannot be told, and why."""
+        """Return whether it is better or worse than what was done, or that it cannot be told, and why."""
         if not self.w:
             return "cannot tell", "no decision was one that it could have made"
         rewarded = self.paid**2 / self.paid_squares if self.paid_squares else 0.0
@@ -82,7 +82,7 @@ class Shadows:
     """All policies, those of one kind on the beliefs of one learner."""
 
     def __init__(self, settings: Settings, actions: Sequence[Action]) -> None:
-        """`settings` of the configured policy: what it explores by is its own."""
+        """Take the `settings` of the configured policy: what it explores by is its own."""
         others = {
             policy: msgspec.structs.replace(settings, policy=policy, exploration=None) for policy in POLICIES
         }
@@ -94,6 +94,7 @@ class Shadows:
         self.packed: list[bytes] = []  # snapshots that these were made of
 
     def of(self, policy: Policy) -> Settings:
+        """Return the settings of a policy."""
         return self._each[policy]
 
     def stock(self, learners: Iterable[Learner]) -> None:
@@ -107,18 +108,21 @@ class Shadows:
         self._deciders = {decider.snapshot.settings.logistic: decider for decider in deciders}
 
     def snapshot(self, policy: Policy) -> Snapshot:
-        """That a shard would decide with."""
+        """Return the snapshot that a shard would decide with."""
         settings = self.of(policy)
         return msgspec.structs.replace(self._deciders[settings.logistic].snapshot, settings=settings)
 
     def look(self, made: Rewarded) -> None:
-        """What would each have done? Nothing is learnt from a decision of which it is not known what else
-        could have been done."""
+        """Count what each policy would have done.
+
+        Nothing is learnt from a decision of which it is not known what else could have been done.
+        """
         action_set = self._action_set(tuple(made.eligible))
         if action_set is None or made.action not in action_set.names:
             return
         place, action = action_set.names.index(made.action), self._actions[made.action]
-        earned, context = action.value * made.reward - action.cost, np.array(made.context, dtype=np.float64)
+        earned = action.value * made.reward - action.cost
+        context = np.array(made.context, dtype=np.float64)
         beliefs = {
             logistic: decider.forecast(context, action_set) for logistic, decider in self._deciders.items()
         }
@@ -129,7 +133,8 @@ class Shadows:
                 tally.add(probability / made.propensity, earned, made.reward != 0.0)
 
     def _action_set(self, names: tuple[str, ...]) -> ActionSet | None:
-        """None where one of them is gone: what it was worth is not known any more."""
+        """Return the set of these actions; None where one of them is gone: what it brought is not known any
+        more."""
         if names not in self._action_sets:
             if len(self._action_sets) >= _ACTION_SETS_MAX:
                 self._action_sets.clear()

@@ -25,8 +25,7 @@ _JITTER = 1e-9  # on the diagonal of a covariance that single precision may have
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
-    """Arrays are little-endian bytes: doubles, and single precision for `covariances` (rows, d * (d + 1) /
-    2)."""
+    """A learner at one moment. Arrays are little-endian bytes: doubles; `covariances` in single precision."""
 
     format: int = _FORMAT
     model: str
@@ -38,7 +37,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     means: bytes
     inverse_deviations: bytes
     weights: bytes  # (rows, d), where d counts the intercept
-    covariances: bytes
+    covariances: bytes  # (rows, d * (d + 1) / 2)
     prior_mean: bytes  # (d,): of an action that the learner does not know yet
     prior_precision: bytes  # (d,)
     noise: float  # deviation of the reward around its mean; 1 for log-odds
@@ -47,12 +46,12 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     metrics: dict[str, float]
 
     def pack(self) -> bytes:
-        """The same snapshot is always the same bytes."""
+        """Return the packed form: the same snapshot is always the same bytes."""
         return _encoder.encode(self)
 
     @property
     def digest(self) -> str:
-        """Names the content: SHA-256 of the packed form, 64 hex digits."""
+        """The name of the content: SHA-256 of the packed form, 64 hex digits."""
         return sha256(self.pack()).hexdigest()
 
 
@@ -60,7 +59,8 @@ class Decider:
     """Decides with one snapshot."""
 
     def __init__(self, snapshot: Snapshot) -> None:
-        """Raises `Foreign` where its arrays do not fit together or hold numbers that are not finite."""
+        """Unpack the arrays. Raises `Foreign` where they do not fit together or hold numbers that are not
+        finite."""
         self.snapshot = snapshot
         self._shared = snapshot.settings.shared
         self._width = 1 + snapshot.action_features if self._shared else 1
@@ -69,7 +69,7 @@ class Decider:
         self._frame = Frame(self._array("means", (features,)), self._array("inverse_deviations", (features,)))
         self._weights = self._array("weights", (rows, d))
         halves = self._array("covariances", (rows, d * (d + 1) // 2), "<f4")
-        self._action_sets: dict[tuple[str, ...], NDArray[np.intp]] = {}
+        self._rows_by_names: dict[tuple[str, ...], NDArray[np.intp]] = {}
         self._prior_mean = self._array("prior_mean", (d,))
         prior_variance = 1.0 / self._array("prior_precision", (d,))
         self._rows = {name: row for row, name in enumerate(snapshot.actions)}
@@ -88,9 +88,10 @@ class Decider:
 
     @classmethod
     def from_snapshot(cls, body: bytes, features: tuple[str, ...] | None = None) -> "Decider":
-        """From a packed snapshot whose signature was verified.
+        """Make one of a packed snapshot whose signature was verified.
 
-        Raises `Foreign` when it is no snapshot, is damaged, or was made for other features than `features`.
+        Raises `Foreign` when it is not a snapshot, is damaged, or was made for other features than
+        `features`.
         """
         if len(body) > BYTES_MAX:
             raise Foreign(f"a bandit snapshot of {len(body)} bytes is larger than {BYTES_MAX}")
@@ -106,14 +107,8 @@ class Decider:
             raise Foreign(
                 f"bandit {snapshot.model}: snapshot has features {snapshot.features}, expected {features}"
             )
-        if (
-            max(
-                len(snapshot.features) / FEATURES_MAX,
-                len(snapshot.actions) / ARMS_MAX,
-                snapshot.action_features / ACTION_FEATURES_MAX,
-            )
-            > 1
-        ):
+        too_many = len(snapshot.features) > FEATURES_MAX or len(snapshot.actions) > ARMS_MAX
+        if too_many or snapshot.action_features > ACTION_FEATURES_MAX:
             raise Foreign(
                 f"bandit {snapshot.model}: snapshot has more features or actions than this release takes"
             )
@@ -133,14 +128,11 @@ class Decider:
             raise ValueError(
                 f"a context of {len(context)} features, the model has {len(self.snapshot.features)}"
             )
-        return choose(
-            self.forecast(np.array(context, dtype=np.float64), action_set),
-            action_set,
-            self.snapshot.settings,
-            draw,
-        )
+        forecast = self.forecast(np.array(context, dtype=np.float64), action_set)
+        return choose(forecast, action_set, self.snapshot.settings, draw)
 
     def forecast(self, context: Floats, action_set: ActionSet) -> Forecast:
+        """Return what the snapshot believes of each action in this context."""
         z = self._frame.place(context)
         if self._shared:
             return shared_forecast(
@@ -153,11 +145,11 @@ class Decider:
         return Forecast(means.take(rows), np.sqrt(np.maximum(variances.take(rows), 0.0)) * self._noise)
 
     def _rows_of(self, names: tuple[str, ...]) -> NDArray[np.intp]:
-        rows = self._action_sets.get(names)
+        rows = self._rows_by_names.get(names)
         if rows is None:
-            if len(self._action_sets) >= _ACTION_SETS_MAX:
-                self._action_sets.clear()
-            rows = self._action_sets[names] = np.array(
+            if len(self._rows_by_names) >= _ACTION_SETS_MAX:
+                self._rows_by_names.clear()
+            rows = self._rows_by_names[names] = np.array(
                 [self._rows.get(name, -1) for name in names], dtype=np.intp
             )
         return rows
@@ -177,21 +169,21 @@ class Decider:
 
 
 def halves(covariances: Floats) -> NDArray[np.float32]:
-    """Shape (rows, d, d) to (rows, d * (d + 1) / 2): the upper triangles, off the diagonal doubled."""
+    """Return the upper triangles, off the diagonal doubled: shape (rows, d, d) to (rows, d * (d + 1) / 2)."""
     d = covariances.shape[1]
     upper = np.triu_indices(d)
     return (covariances[:, upper[0], upper[1]] * np.where(upper[0] == upper[1], 1.0, 2.0)).astype("<f4")
 
 
 def described(actions: Sequence[Action], width: int) -> Floats:
-    """Shape (k, width): 1 and the features of each action; those that are missing are 0, those too many are
-    left out."""
+    """Return 1 and the features of each action, shape (k, width); those that are missing are 0, those too
+    many are left out."""
     return np.array([(1.0, *action.features, *[0.0] * width)[:width] for action in actions])
 
 
 def shared_forecast(z: Floats, weights: Floats, block: Floats, described: Floats, noise: float) -> Forecast:
-    """Scores f @ (W.T @ z) of actions with features f, jointly normal through the few weights that z leaves
-    to choose."""
+    """Return scores f @ (W.T @ z) of actions with features f, jointly normal through the few weights that z
+    leaves to choose."""
     width = described.shape[1]
     covariance = np.einsum("i,imjn,j->mn", z, block, z, optimize=True)
     root = np.linalg.cholesky(covariance + _JITTER * (1.0 + covariance.trace()) * np.eye(width))

@@ -1,17 +1,34 @@
 """Matching without a shared key: which customer does a record belong to? (Fellegi and Sunter's linkage,
 online.)
 
-fields     what is compared, levels of each kind    record     what a row or event says, in normal forms
-normalise  one normal form for each kind            levels     how alike two values are
-words      short forms, legal forms, what says nothing
-han        Chinese names and characters             nicknames  short forms in English
-blocking   keys by which candidates are found       index      the bounded index of these keys
-cluster    all that one customer's records say      frequency  how common a value is, without the value
-weights    m and u by field, with a version         score      the bits of evidence for a record and a cluster
-learn      weights from the stream and stewards     decide     merge, review or none
-contradict what no evidence outweighs               namesakes  when a name and a city are not enough
-branches   places of one organisation               stream     one pass in memory
-explain    the verdict in words                     guess      what the columns of a table mean
+    record         what a row or an event says, in normal forms
+    columns        what is compared, the kind of each field, the levels of each kind
+    guess          what the columns of a table mean
+
+    normalise      one normal form for each kind
+    noise_words    short forms, legal forms, what says nothing
+    han            Chinese names and characters
+    nicknames      short forms in English
+    levels         how alike two values are
+
+    blocking       keys by which candidates are found
+    index          the bounded index of these keys, in memory
+    lists          the same as it lies in the directory
+    cluster        all that one customer's records say
+    frequency      how common a value is, without the value
+
+    weights        m and u by field, with a version
+    field_weights  the same, ready for the hot loop
+    score          the bits of evidence for a record and a cluster
+    estimation     weights from the stream and from stewards
+    contradict     what no evidence outweighs
+    namesakes      when a name and a city are not enough
+    branches       places of one organisation
+    verdict        merge, review or none
+    explain        the verdict in words
+
+    stage          the matching of a stream: what the flow `match` does at each step
+    stream         one pass in memory, for evaluation and tests
 """
 
 from flows.logic.matching.blocking import blocking_keys

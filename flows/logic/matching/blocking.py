@@ -72,13 +72,14 @@ def blocking_keys(record: Record) -> list[str]:
 
 
 def _words(values: dict[str, str]) -> list[str]:
-    """Of the whole name, without initials."""
+    """Return the words of the whole name, without initials."""
     whole = values.get("full_name") or values.get("organisation")
     return [word for word in whole.split(" ") if len(word) > 1] if whole else []
 
 
 def _skeletons(values: dict[str, str], words: list[str]) -> tuple[str, str]:
-    """Of given and family name; where there is neither, of the first and the last word."""
+    """Return the skeletons of given and family name; where there is neither, of the first and the last
+    word."""
     given, family = values.get("given_name", ""), values.get("family_name", "")
     if words and not (given or family):
         given, family = words[0], words[-1]
@@ -108,8 +109,8 @@ def _add_address(keys: list[str], values: dict[str, str], family: str, given: st
 
 
 def _of_the_rest(values: dict[str, str], family: str, given: str) -> list[str]:
-    """Places and an occupation with each name (the city where there is no postcode), and the value of each
-    unknown field, by itself."""
+    """Return keys of places and an occupation with each name (the city where there is no postcode), and one
+    of the value of each unknown field."""
     places = ("birth_place", "occupation") if "postcode" in values else ("city", "birth_place", "occupation")
     keys = [
         f"c:{name}{values[field]}" for field in places if field in values for name in (family, given) if name

@@ -55,7 +55,7 @@ def one_place_bits(found: Sequence[_Found], weights: Weights) -> float:
 
 
 def _alike_bits(shares: Shares, level: int, branches: float) -> float:
-    """`branches`: the share of pairs of branches in which the field agrees."""
+    """Return the bits of a level; `branches` is the share of pairs of branches in which the field agrees."""
     same = 1.0 - shares.same[0]
     return log2(same / branches) if level else log2((1.0 - same) / (1.0 - branches))
 
@@ -116,7 +116,7 @@ def _own_bits(found: Iterable[_Found], without: str = "") -> float:
 
 
 def _level(found: Iterable[_Found], wanted: str) -> int:
-    """-1 where it was not compared."""
+    """Return the level of a field; -1 where it was not compared."""
     return next((level for field, level, _ in found if field == wanted), -1)
 
 

@@ -63,7 +63,7 @@ class Cluster:
         del self.records[:-RECORDS_MAX]
 
     def _count(self, field: str, value: str, count: int) -> bool:
-        """Whether the value is new."""
+        """Count a value; return whether it is new."""
         counts = self.values.get(field)
         if counts is None:
             self.values[field] = {value: count}

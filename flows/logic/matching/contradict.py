@@ -29,10 +29,12 @@ def contradict(a: Cluster, b: Cluster) -> bool:
     dates.
     """
     for field in IDS:
-        if _other_numbers(list(a.values.get(field, ())), list(b.values.get(field, ()))):
-            if _other_numbers(_firm(a, field), _firm(b, field)) or _disagree(a, b):
-                return True
-            return quite_other_numbers(a, b) and not (_agree(a, b) and have_home_or_contact_in_common(a, b))
+        if not _other_numbers(list(a.values.get(field, ())), list(b.values.get(field, ()))):
+            continue
+        if _other_numbers(_firm(a, field), _firm(b, field)) or _disagree(a, b):
+            return True
+        all_else_agrees = _agree(a, b) and have_home_or_contact_in_common(a, b)
+        return quite_other_numbers(a, b) and not all_else_agrees
     return _two_people(a, b)
 
 
@@ -57,10 +59,10 @@ def _agree(a: Cluster, b: Cluster) -> bool:
 
 
 def _disagree(a: Cluster, b: Cluster) -> bool:
-    """In given name or birth date; what is missing does not."""
-    return _are_others(_pairs(a, b, "given_name"), _given, _OTHER_NAME) or _are_others(
-        _pairs(a, b, "date_of_birth"), _date, _OTHER_DATE
-    )
+    """Return whether they disagree in given name or birth date; what is missing does not."""
+    if _are_others(_pairs(a, b, "given_name"), _given, _OTHER_NAME):
+        return True
+    return _are_others(_pairs(a, b, "date_of_birth"), _date, _OTHER_DATE)
 
 
 def _pairs(a: Cluster, b: Cluster, field: str) -> list[tuple[str, str]]:

@@ -18,9 +18,8 @@ from flows.logic.matching.score import Found, Scorer
 from flows.logic.matching.weights import Shares, Weights
 
 SAMPLE_MAX: Final = 2000
-FIRST: Final = (
-    250  # records until the first version; then after twice as many each time, at most every EVERY_MAX
-)
+# records until the first version; then after twice as many each time, at most every EVERY_MAX
+FIRST: Final = 250
 EVERY_MAX: Final = 16_384
 _ALL_UNTIL: Final = 2000  # records of which each is sampled; later one of _ONE_OF
 _ONE_OF: Final = 8
@@ -33,9 +32,8 @@ _RELATED_BITS: Final = 8.0
 _RELATIVES_EACH: Final = Weights().relatives_each
 _PRIOR_SAMPLED: Final = 40.0
 
-Pair = tuple[
-    tuple[str, int, float], ...
-]  # of each comparison: field, level, bits beyond those of the level (rarity)
+# of each comparison: field, level, bits beyond those of the level (rarity)
+Pair = tuple[tuple[str, int, float], ...]
 
 
 class Learner(msgspec.Struct, array_like=True):
@@ -45,9 +43,8 @@ class Learner(msgspec.Struct, array_like=True):
     weights: Weights = Weights()
     records: int = 0
     joined: int = 0
-    neither: int = (
-        0  # of the pairs that share what relatives share: how often name and the rest speak against it, ...
-    )
+    # of the pairs that share what relatives share: how often name and the rest speak against it, ...
+    neither: int = 0
     pairs: list[Pair] = []
     labels: list[tuple[Pair, bool]] = []
     chance: dict[str, list[float]] = {}  # field → pairs at each level that nothing brought together
@@ -100,9 +97,8 @@ class Learner(msgspec.Struct, array_like=True):
     def _sample(self, record: Record, clusters: list[Cluster], scorer: Scorer) -> None:
         compared: list[list[Found]] = []
         for cluster in clusters[:_CANDIDATES]:
-            _, found = scorer.score(
-                record, Cluster.of(cluster.id, [cluster.records[self.records % len(cluster.records)]])
-            )
+            one = cluster.records[self.records % len(cluster.records)]
+            _, found = scorer.score(record, Cluster.of(cluster.id, [one]))
             self.seen += 1
             pair = self._pair(found, scorer)
             if len(self.pairs) < SAMPLE_MAX:
@@ -129,10 +125,10 @@ class Learner(msgspec.Struct, array_like=True):
             self.neither += rest < 0.0
 
     def _relatives_each(self) -> float:
-        """How many relatives a customer has.
+        """Return how many relatives a customer has.
 
         The faults of one customer's records are independent: name and rest are both wrong as often as chance
-        has it. What is more is relatives.
+        has it. What goes beyond that is relatives.
         """
         told = self.both + self.name_only + self.rest_only + self.neither
         excess = max(0.0, self.neither - self.name_only * self.rest_only / max(1, self.both))
@@ -208,8 +204,8 @@ class Learner(msgspec.Struct, array_like=True):
 
 
 def _bounded(shares: tuple[float, ...], differs_max: float) -> tuple[float, ...]:
-    """At most `differs_max` in the lowest level: relatives, who agree in all but one field, would teach that
-    this field means nothing."""
+    """Hold the lowest level at `differs_max` or less: relatives, who agree in all but one field, would teach
+    that this field means nothing."""
     if shares[0] <= differs_max:
         return shares
     scale = (1.0 - differs_max) / (1.0 - shares[0])

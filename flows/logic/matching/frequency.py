@@ -32,9 +32,8 @@ class Frequencies:
         self._cells = array("I", bytes(4 << (width_bits + 1)))
         self.customers = 0
         self.by_field: dict[str, list[int]] = {}
-        self._were: list[tuple[int, int, int, int]] | None = (
-            None  # cells as they were before each count since the savepoint
-        )
+        # cells as they were before each count since the savepoint
+        self._were: list[tuple[int, int, int, int]] | None = None
         self._starts: dict[str, int] = {}  # the hash of each field, with which that of a value begins
 
     def _start(self, field: str) -> int:

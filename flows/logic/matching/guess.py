@@ -9,10 +9,10 @@ from flows.logic.matching.normalise import email, phone, text, web
 
 SAMPLE_ROWS: Final = 1000
 _NAME_ROWS: Final = 20  # fewer say nothing
-_NAME_DISTINCT: Final = (
-    0.2  # of the rows have a value of their own at least, in a column that may be a name ...
-)
-_NAME_WORDY: Final = 0.9  # ... of which so many are words
+_SERIAL_ROWS: Final = 50  # as above
+# of the rows that have a value of their own at least, in a column that may be a name ...
+_NAME_DISTINCT: Final = 0.2
+_NAME_WORDY: Final = 0.9  # ... and of its values that are words
 _MEANS: Final[tuple[tuple[str, str], ...]] = (  # the first pattern that is found in the heading wins
     ("birth_place", r"geburtsort|lieu_de_naissance"),
     (
@@ -67,6 +67,9 @@ _HOLDS_THE_ANSWER: Final = re.compile(
     r"^(id|idx|index|key|no|nr|row|rownum|unnamed.*|(rec|record|row|unique|uniq|source|person|customer|cust|entity|cluster|group|match|master|true|truth|gold|label|global|local|voter|ncid|reg)_?"
     r"(id|ids|no|num|key|number|index|label|reg_num)?|cluster.*|.*_uid|.*uuid.*|wikidata.*|qid|tid|rid|cid|recid|ncid|clusterid|.*ent(ity)?_?id)$"
 )
+_OF_PERSONS: Final = frozenset(
+    ("date_of_birth", "birth_year", "gender", "given_name", "occupation", "birth_place", "national_id")
+)
 _LOOKS: Final = (("email", email, "@"), ("website", web, "."), ("phone", phone, "+"))
 
 
@@ -83,13 +86,13 @@ def guess_fields(
     rows = rows[:SAMPLE_ROWS]
     guessed: dict[str, str] = {}
     for heading in headings:
-        values = [value for row in rows if (value := (row.get(heading) or "").strip())]
+        values = _values(heading, rows)
         if heading in never or (rows and len(set(values)) < 2):
             continue
         name = _plain(heading)
         if _HOLDS_THE_ANSWER.match(name):
             continue
-        field = _meaning(name) or (_look(values) if name not in ("name", "title") else None) or name
+        field = _meaning(name) or _look(name, values) or name
         if field == "full_name" and field in guessed.values():
             continue  # the same name once more, put together in another way
         guessed[heading] = field if field not in guessed.values() else _plain(f"{field} {name}")
@@ -107,16 +110,14 @@ def guess_fields(
 
 
 def _most_like_a_name(guessed: Mapping[str, str], rows: Sequence[Mapping[str, str]]) -> str | None:
-    """Of the columns of unknown meaning the one whose values are words, and most of them its row's own; None
-    if there is none."""
+    """Return the column of unknown meaning whose values are words, and most of them its row's own; None if
+    there is no such column."""
     best, most = None, _NAME_DISTINCT
     for heading, field in guessed.items():
-        values = [value for row in rows if (value := (row.get(heading) or "").strip())]
-        if (
-            field in KIND_OF
-            or len(values) < _NAME_ROWS
-            or sum(map(_is_wordy, values)) < _NAME_WORDY * len(values)
-        ):
+        values = _values(heading, rows)
+        if field in KIND_OF or len(values) < _NAME_ROWS:
+            continue
+        if sum(map(_is_wordy, values)) < _NAME_WORDY * len(values):
             continue
         share = len({text(value) for value in values}) / len(rows)
         if share > most:
@@ -124,12 +125,17 @@ def _most_like_a_name(guessed: Mapping[str, str], rows: Sequence[Mapping[str, st
     return best
 
 
+def _values(heading: str, rows: Sequence[Mapping[str, str]]) -> list[str]:
+    """Return the values of a column that are not blank."""
+    return [value for row in rows if (value := (row.get(heading) or "").strip())]
+
+
 def _is_wordy(value: str) -> bool:
     return sum(map(str.isalpha, value)) > len(value) / 2
 
 
 def _plain(heading: str) -> str:
-    """`Date Of Birth`, `dateOfBirth` and `date-of-birth` are one."""
+    """Write a heading plainly: `Date Of Birth`, `dateOfBirth` and `date-of-birth` are one."""
     return re.sub(r"[^\w]+|_+", "_", re.sub(r"(?<=[a-z])(?=[A-Z])", "_", heading.strip())).strip("_").lower()
 
 
@@ -138,27 +144,28 @@ def _meaning(name: str) -> str | None:
     return next((field for field, pattern in _PATTERNS if pattern.search(bare)), None)
 
 
-def _look(values: list[str]) -> str | None:
-    """What nine of ten values look like."""
+def _look(name: str, values: list[str]) -> str | None:
+    """Return what nine of ten values look like."""
+    if name in ("name", "title"):
+        return None
     for field, normal, sign in _LOOKS:
-        if values and sum(
-            sign in value and not _NUMBER.fullmatch(value) and normal(value) != "" for value in values
-        ) > 0.9 * len(values):
+        fitting = [
+            value for value in values if sign in value and not _NUMBER.fullmatch(value) and normal(value)
+        ]
+        if len(fitting) > 0.9 * len(values):
             return field
     return None
 
 
 def _is_serial(field: str, heading: str, rows: Sequence[Mapping[str, str]]) -> bool:
-    """A column of unknown meaning whose values are all different and hold a number is an id, whatever it is
-    called."""
+    """Return whether it is an id, whatever it is called: a column of unknown meaning whose values are all
+    different and hold a number."""
     if field != _plain(heading) or _meaning(field) or field in ("name", "title"):
         return False
-    values = [value for row in rows if (value := (row.get(heading) or "").strip())]
-    return (
-        len(values) >= 50
-        and len(set(values)) == len(values)
-        and all(any(char.isdigit() for char in value) and " " not in value for value in values)
-    )
+    values = _values(heading, rows)
+    if len(values) < _SERIAL_ROWS or len(set(values)) < len(values):
+        return False
+    return all(any(char.isdigit() for char in value) and " " not in value for value in values)
 
 
 def _whose_name(field: str, guessed: Mapping[str, str]) -> str:
@@ -166,17 +173,6 @@ def _whose_name(field: str, guessed: Mapping[str, str]) -> str:
         return field
     if "family_name" in guessed.values() and "given_name" not in guessed.values():
         return "given_name"
-    persons = {
-        "date_of_birth",
-        "birth_year",
-        "gender",
-        "given_name",
-        "occupation",
-        "birth_place",
-        "national_id",
-    }
-    return (
-        "full_name"
-        if persons.intersection(guessed.values()) or "organisation" in guessed.values()
-        else "organisation"
-    )
+    if _OF_PERSONS.intersection(guessed.values()) or "organisation" in guessed.values():
+        return "full_name"
+    return "organisation"

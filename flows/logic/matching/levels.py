@@ -38,7 +38,7 @@ def _given(a: str, b: str) -> int:
 
 
 def _shares_word(a: str, b: str) -> bool:
-    """`mary ann` and `mary`, `ann`."""
+    """Return whether a word is in both, as in `mary ann` and `mary`."""
     return (" " in a or " " in b) and not set(a.split(" ")).isdisjoint(b.split(" "))
 
 
@@ -56,7 +56,7 @@ def _family(a: str, b: str) -> int:
 
 
 def _words(a: str, b: str) -> int:
-    """Words in any order, with typing errors and short forms; what is common in all names (a title,
+    """Compare words in any order, with typing errors and short forms; what is common in all names (a title,
     `services`) tells little."""
     few, many = sorted((a.split(), b.split()), key=_by_length)
     if not few:
@@ -130,8 +130,8 @@ def _email(a: str, b: str) -> int:
 
 
 def _is_numbered_otherwise(a: str, b: str) -> bool:
-    """`john.smith4@` and `john.smith17@` are how two people of one name are told apart, and no slip of the
-    hand."""
+    """Return whether they differ by a number: `john.smith4@` and `john.smith17@` are how two people of one
+    name are told apart, not a slip of the hand."""
     return _DIGITS.sub("", a) == _DIGITS.sub("", b) and _DIGITS.findall(a) != _DIGITS.findall(b)
 
 
@@ -174,11 +174,9 @@ def _text(a: str, b: str) -> int:
         return 2 if min(len(a), len(b)) > 3 and _edits(a, b, score_cutoff=1) <= 1 else 0
     if _alike(a, b) >= 0.92:
         return 2
-    return (
-        1
-        if token_sort_ratio(a, b, score_cutoff=75) >= 75 or (min(len(a), len(b)) > 3 and (a in b or b in a))
-        else 0
-    )
+    if token_sort_ratio(a, b, score_cutoff=75) >= 75:
+        return 1
+    return 1 if min(len(a), len(b)) > 3 and (a in b or b in a) else 0
 
 
 Level = Callable[[str, str], int]

@@ -69,11 +69,12 @@ def have_home_or_contact_in_common(a: Cluster, b: Cluster) -> bool:
 
 
 def _has_many_bearers(one: Cluster) -> bool:
-    """A Chinese name of two or three characters has thousands, whoever has been counted so far."""
+    """Return whether it is a Chinese name of two or three characters: it has thousands of bearers, however
+    few have been counted so far."""
     whole, given = one.values.get("full_name", ()), one.values.get("given_name", ())
-    return any(is_han(name) and len(name) <= _SHORT for name in whole) or any(
-        is_han(name) and len(name) < _SHORT for name in given
-    )
+    if any(is_han(name) and len(name) <= _SHORT for name in whole):
+        return True
+    return any(is_han(name) and len(name) < _SHORT for name in given)
 
 
 def _agree(a: Cluster, b: Cluster, fields: Iterable[tuple[str, int]]) -> bool:
@@ -84,15 +85,17 @@ def _agree(a: Cluster, b: Cluster, fields: Iterable[tuple[str, int]]) -> bool:
 
 
 def _born(a: Cluster, b: Cluster) -> int | None:
-    """The best level of birth dates that are whole; None if one of them has none."""
-    ours, theirs = (
-        [day for day in one.values.get("date_of_birth", ()) if day[4:] not in _NOT_A_DAY] for one in (a, b)
-    )
+    """Return the best level of birth dates that are whole; None if one of them has none."""
+    ours, theirs = _whole_dates(a), _whole_dates(b)
     return _nearest(KINDS["date"], ours, theirs) if ours and theirs else None
 
 
+def _whole_dates(one: Cluster) -> list[str]:
+    return [day for day in one.values.get("date_of_birth", ()) if day[4:] not in _NOT_A_DAY]
+
+
 def _other_contacts(a: Cluster, b: Cluster) -> bool:
-    """Whether both gave phones, or mail addresses, of which none is the other's, not even garbled."""
+    """Return whether both gave phones, or mail addresses, of which none is the other's, not even garbled."""
     for field, is_other in (("phone", _is_other_phone), ("email", _is_other_address)):
         ours, theirs = a.values.get(field), b.values.get(field)
         if ours and theirs and all(is_other(one, other) for one in ours for other in theirs):
@@ -109,7 +112,7 @@ def _is_other_address(one: str, other: str) -> bool:
 
 
 def _nearest(kind: Kind, ours: Iterable[str], theirs: Iterable[str]) -> int:
-    """The best level of any two; -1 where there are none."""
+    """Return the best level of any two; -1 where there are none."""
     level = LEVEL[kind.name]
     return max(
         (kind.top if one == other else level(one, other) for one in ours for other in theirs), default=-1

@@ -88,35 +88,38 @@ def _other_date(value: str) -> str:
         parsed = dateutil_parser.parse(value, dayfirst=True, default=_NO_YEAR)
     except (ValueError, OverflowError):
         return ""
-    return (
-        ""
-        if parsed.year == _NO_YEAR.year
-        else _checked(f"{parsed.year:04}", f"{parsed.month}", f"{parsed.day}")
-    )
+    if parsed.year == _NO_YEAR.year:
+        return ""
+    return _checked(f"{parsed.year:04}", f"{parsed.month}", f"{parsed.day}")
 
 
 _NO_YEAR: Final = dateutil_parser.parse("0004-01-01")
 
 
 def _checked(year: str, month: str, day: str) -> str:
-    """Impossible months and days are kept: `19610031` is a typing error in a date, and still nearer to
-    `19610131` than to another."""
+    """Return the date, empty for an impossible year.
+
+    Impossible months and days are kept: `19610031` is a typing error in a date, and still nearer to
+    `19610131` than to another.
+    """
     return f"{year}{month:0>2}{day:0>2}" if "1000" < year < "2200" else ""
 
 
 def phone(value: str) -> str:
     """Return the digits without the prefix for calls abroad; the country is compared by the end of the number
     only."""
-    digits = "".join(
-        _DIGITS.findall(value if value.isascii() else unicodedata.normalize("NFKC", value[:_RAW_MAX]))
-    )
+    if not value.isascii():
+        value = unicodedata.normalize("NFKC", value[:_RAW_MAX])
+    digits = "".join(_DIGITS.findall(value))
     digits = digits.removeprefix("00").lstrip("0")
     return digits if len(digits) in _PHONE_DIGITS and len(set(digits)) > 1 else ""
 
 
 def email(value: str) -> str:
     """Return the address in small letters; empty if it is not one."""
-    value = (value if value.isascii() else unicodedata.normalize("NFKC", value[:_RAW_MAX])).strip().lower()
+    if not value.isascii():
+        value = unicodedata.normalize("NFKC", value[:_RAW_MAX])
+    value = value.strip().lower()
     return value[:VALUE_MAX] if "@" in value[1:-1] else ""
 
 
@@ -151,9 +154,8 @@ def postcode(value: str) -> str:
 
 def web(value: str) -> str:
     """Return the host, without `www.`."""
-    host = (
-        value.strip().lower().split("://")[-1].split("/")[0].split("?")[0].split("@")[-1].removeprefix("www.")
-    )
+    host = value.strip().lower().split("://")[-1].split("/")[0].split("?")[0]
+    host = host.split("@")[-1].removeprefix("www.")
     return host[:VALUE_MAX] if "." in host.strip(".") else ""
 
 

@@ -35,7 +35,7 @@ class Record(msgspec.Struct, array_like=True, frozen=True):
 
 
 def _complete_name(values: dict[str, str]) -> None:
-    """A Chinese name is held both whole and split: forms ask for it either way, and in either order."""
+    """Hold a Chinese name both whole and split: forms ask for it either way, and in either order."""
     full = values.get("full_name")
     given, family = values.get("given_name"), values.get("family_name")
     if full and is_han(full) and not (given or family):

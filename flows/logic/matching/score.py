@@ -130,8 +130,8 @@ class Scorer:
     def _is_hopeless(
         self, mine: dict[str, str], theirs: dict[str, dict[str, int]], own: list[Found], least: float
     ) -> bool:
-        """Whether a relative would not be refuted: whatever relatives share adds no more than relatives are
-        rare (`_relatives_odds`)."""
+        """Return whether nothing that relatives share could lift the sum to `least`: it adds no more than
+        relatives are rare (`_relatives_odds`)."""
         if "full_name" in mine or "full_name" in theirs:
             return False
         if sum([bits for _, _, bits in own]) - log2(self._related()) >= least:
@@ -178,7 +178,7 @@ class Scorer:
         return total - log2(odds)
 
     def _branches(self) -> float:
-        """The share of all customers who are another place of a given one's organisation."""
+        """Return the share of all customers who are another place of a given one's organisation."""
         return self.weights.branches_each / max(self.frequencies.customers, CUSTOMERS_MIN)
 
     def parts(self, found: list[Found]) -> tuple[float, float, float]:
@@ -195,11 +195,12 @@ class Scorer:
         return shared, name, rest
 
     def _related(self) -> float:
-        """The share of all customers who are related to a given one."""
+        """Return the share of all customers who are related to a given one."""
         return self.weights.relatives_each / max(self.frequencies.customers, CUSTOMERS_MIN)
 
     def _relatives_odds(self, shared: float, given: float, born: float, company: float) -> float:
-        """How much more often two different customers agree so than by chance, because they may be related.
+        """Return how much more often than by chance two different customers agree so, because they may be
+        related.
 
         Different customers are a mixture: strangers, with independent agreements, and for each record a few
         relatives among all customers, who share what relatives share. With e the share of relatives:
@@ -216,7 +217,7 @@ class Scorer:
         return odds
 
     def _best(self, field: str, known: FieldWeights, value: str, counts: dict[str, int]) -> tuple[int, float]:
-        """The best level of a value with any of the cluster's, and its bits."""
+        """Return the best level of a value with any of the cluster's, and its bits."""
         count = counts.get(value)
         if count is None:
             return self._nearest(field, known, value, counts)
@@ -228,7 +229,7 @@ class Scorer:
     def _nearest(
         self, field: str, known: FieldWeights, value: str, counts: dict[str, int]
     ) -> tuple[int, float]:
-        """As `_best`, where none of them is equal."""
+        """Do the same as `_best`, where none of them is equal."""
         level_of = known.level
         if len(counts) == 1:
             (other,) = counts
@@ -252,7 +253,7 @@ class Scorer:
         return frequency if frequency > RAREST else RAREST
 
     def _partly(self, field: str, known: FieldWeights, level: int, value: str, other: str) -> float:
-        """Bits of a level between the ends: more for a rare value than for a common one."""
+        """Return the bits of a level between the ends: more for a rare value than for a common one."""
         bits = known.bits[level]
         if known.is_wordy:
             shared = self._shared_words_bits(field, value, other)
@@ -263,7 +264,8 @@ class Scorer:
         return bits + (min(rarity, _RARITY_BITS_MAX) if rarity > 0 else max(rarity, -_RARITY_BITS_MAX))
 
     def _shared_words_bits(self, field: str, value: str, other: str) -> float:
-        """How improbable it is that two customers share these words: by the rarest of them, in bits."""
+        """Return how improbable it is that two customers share these words: by the rarest of them, in
+        bits."""
         words = set(value.split(" ")).intersection(other.split(" "))
         if not words:
             return 0.0
@@ -274,8 +276,8 @@ class Scorer:
         return min(_SHARED_WORDS_BITS_MAX, -sum(bits[:_SHARED_WORDS_MAX]))
 
     def _names(self, record: Record, cluster: Cluster, found: list[Found], total: float, split: bool) -> None:
-        """What the names add when looked at together: the family name where the given name should be, and the
-        whole name.
+        """Add what the names say when looked at together: the family name where the given name should be, and
+        the whole name.
 
         `total`: what they are worth one by one, if there are any (`split`).
         """
@@ -302,8 +304,8 @@ class Scorer:
         found.append(("full_name", level, max(bits - total, 0.0) if split else bits))
 
     def _swapped_bits(self, mine: dict[str, str], theirs: dict[str, dict[str, int]]) -> float | None:
-        """What the names are worth with the family name where the given name should be; None where none of
-        them is found there."""
+        """Return what the names are worth with the family name where the given name should be; None where
+        none of them is found there."""
         given, family = mine.get("given_name"), mine.get("family_name")
         their_given, their_family = theirs.get("given_name", {}), theirs.get("family_name", {})
         if given == family or (given not in their_family and family not in their_given):
@@ -335,8 +337,8 @@ class Scorer:
 
 
 def _whole_names(theirs: dict[str, dict[str, int]]) -> dict[str, int]:
-    """Given and family names together; of a cluster that has only the one, those; none where it has no
-    names."""
+    """Return given and family names together; of a cluster that has only one kind, those; none where it has
+    no names."""
     given, family = theirs.get("given_name", {}), theirs.get("family_name", {})
     if given and family:
         return {f"{a} {b}": 1 for a in given for b in family}

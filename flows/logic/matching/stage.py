@@ -29,9 +29,8 @@ CANDIDATES_MAX: Final = 4
 NEAR_MAX: Final = CANDIDATES_MAX + 3  # origins looked up, for some are the same customer's
 RECORDS_MAX: Final = 8  # of one origin, the newest
 CLUSTERS_MAX: Final = 50_000  # that one process remembers
-Members = list[
-    tuple[bytes, object]
-]  # origins, each with what its records are sealed under, as something to compare by ==
+# origins, each with what its records are sealed under, as something to compare by ==
+Members = list[tuple[bytes, object]]
 
 
 class Note(msgspec.Struct, array_like=True, frozen=True):
@@ -64,9 +63,8 @@ class Step(msgspec.Struct):
 
     orders: list[Order] = []
     lists: dict[bytes, bytes] = {}  # blocking key -> how many came, then the newest origins
-    records: dict[
-        bytes, list[Record]
-    ] = {}  # of each origin those that are new; it keeps the newest `RECORDS_MAX`
+    # of each origin those that are new; it keeps the newest `RECORDS_MAX`
+    records: dict[bytes, list[Record]] = {}
     weights: Weights | None = None  # a new version
     comparisons: int = 0
 
@@ -87,12 +85,10 @@ class Stage:
         self.frequencies = frequencies or Frequencies(int.from_bytes(hash_key[:4]))
         self.learner = learner or Learner()
         self.scorer = Scorer(self.learner.weights, self.frequencies)
-        self._clusters: OrderedDict[bytes, tuple[Members, Cluster]] = (
-            OrderedDict()
-        )  # root -> its origins then, and what they say
-        self._were: list[
-            tuple[bytes, tuple[Members, Cluster] | None]
-        ] = []  # since the savepoint: what was remembered before ...
+        # root -> its origins then, and what they say
+        self._clusters: OrderedDict[bytes, tuple[Members, Cluster]] = OrderedDict()
+        # since the savepoint: what was remembered before ...
+        self._were: list[tuple[bytes, tuple[Members, Cluster] | None]] = []
         self._said: dict[int, tuple[Cluster, Cluster]] = {}  # ... and what each cluster said
 
     def step(self, incoming: Sequence[tuple[bytes, Record]], store: Store) -> Step:
@@ -120,7 +116,7 @@ class Stage:
 
         return take_back
 
-    def touch(self, cluster: Cluster) -> None:
+    def before_change(self, cluster: Cluster) -> None:
         """Note what a cluster says that is about to be changed."""
         if id(cluster) not in self._said:
             self._said[id(cluster)] = (cluster, cluster.copy())
@@ -175,9 +171,8 @@ class _Walk:
         self._lists = {key: KeyList(packed) for key, packed in zip(keys, store.lists(keys), strict=True)}
         self._roots: dict[bytes, bytes] = {}  # origin -> root, as far as it was asked
         self._members: dict[bytes, Members] = {}  # root -> its origins
-        self._apart: dict[
-            bytes, set[bytes]
-        ] = {}  # root -> origins that it must not be united with; only where there are any
+        # root -> origins that it must not be united with; only where there are any
+        self._cannot_link: dict[bytes, set[bytes]] = {}
         self._joined: dict[bytes, bytes] = {}  # root -> the one that it was united with in this step
         self._clusters: dict[bytes, Cluster] = {}
         self._records: dict[bytes, list[Record]] = {}  # what origins said, as far as it was read
@@ -192,20 +187,16 @@ class _Walk:
         for (origin, record, keys), some in zip(self._incoming, found, strict=True):
             if record in self._records[origin]:
                 continue
-            self._match(
-                origin,
-                record,
-                keys,
-                some if self._changed.isdisjoint(keys) else near(keys, self._lists, NEAR_MAX),
-                before,
-            )
+            if not self._changed.isdisjoint(keys):
+                some = near(keys, self._lists, NEAR_MAX)
+            self._match(origin, record, keys, some, before)
             before = record
         self._result.lists = {key: self._lists[key].pack() for key in self._lists if key in self._changed}
         return self._result
 
     def _fetch(self, origins: Iterable[bytes], own: Sequence[bytes] = ()) -> None:
-        """The customers of these origins, and what their records say; of those in `own` what each has said
-        itself."""
+        """Fetch the customers of these origins, and what their records say; of those in `own` what each has
+        said itself."""
         missing = [origin for origin in dict.fromkeys(origins) if origin not in self._roots]
         if not missing:
             return
@@ -217,7 +208,7 @@ class _Walk:
             self._members[root] = members
             held = self._stage.remembered(root, members)
             if held is not None:
-                self._stage.touch(held)
+                self._stage.before_change(held)
                 held.id = root.hex()  # it may have been remembered under the name of who has retired
                 self._clusters[root] = held
             else:
@@ -228,7 +219,7 @@ class _Walk:
             everybody, self._store.cannot_link([origin for _, origin in everybody]), strict=True
         ):
             if others:
-                self._apart.setdefault(root, set()).update(others)
+                self._cannot_link.setdefault(root, set()).update(others)
 
     def _read(self, roots: Sequence[bytes], own: Sequence[bytes]) -> None:
         everybody = dict.fromkeys([*own, *(origin for root in roots for origin, _ in self._members[root])])
@@ -236,9 +227,8 @@ class _Walk:
         self._records.update(zip(wanted, self._store.records(wanted), strict=True))
         for root in roots:
             members = self._members[root]
-            self._clusters[root] = Cluster.of(
-                root.hex(), (record for origin, _ in members for record in self._records[origin])
-            )
+            said = (record for origin, _ in members for record in self._records[origin])
+            self._clusters[root] = Cluster.of(root.hex(), said)
             self._stage.remember(root, members, self._clusters[root])
 
     def _root(self, origin: bytes) -> bytes:
@@ -274,12 +264,12 @@ class _Walk:
         self._keep(origin, record, keys)
 
     def _candidates(self, mine: bytes, found: Sequence[bytes]) -> dict[bytes, bytes]:
-        """Customers to compare with, each with the origin by which it was found; not those who are to stay
-        apart."""
+        """Return the customers to compare with, each with the origin by which it was found; not those who are
+        to stay apart."""
         if not self._roots.keys() >= set(found):
             self._fetch(found)
         by_root: dict[bytes, bytes] = {}
-        forbidden = self._apart.get(mine, ())
+        forbidden = self._cannot_link.get(mine, ())
         for origin in found:
             root = self._root(origin)
             if root == mine or root in by_root or not self._clusters[root].size:
@@ -292,7 +282,8 @@ class _Walk:
         return by_root
 
     def _with(self, own: Cluster, record: Record, verdict: Verdict) -> Verdict:
-        """The customer has records already: both must fit, not just this record."""
+        """Return the verdict on a customer that has records already: all of them must fit, not just this
+        record."""
         stage = self._stage
         best = self._clusters[bytes.fromhex(verdict.cluster)]
         if are_one(record, own, best, stage.scorer, stage.thresholds, stage.scorer.prior_bits()):
@@ -332,23 +323,21 @@ class _Walk:
             together.absorb(ours)
             self._clusters[other] = together
         self._joined[mine] = other
-        mine_first, other_first = (
-            self._members[mine] + self._members[other],
-            self._members[other] + self._members[mine],
-        )
+        mine_first = self._members[mine] + self._members[other]
+        other_first = self._members[other] + self._members[mine]
         self._members[other] = other_first
         stage.forget((mine, other))
         if mine < other:  # the smaller survives, but for who has a user id
             stage.remember(mine, mine_first, self._clusters[other])
         else:
             stage.remember(other, other_first, self._clusters[other])
-        if mine in self._apart:
-            self._apart.setdefault(other, set()).update(self._apart[mine])
+        if mine in self._cannot_link:
+            self._cannot_link.setdefault(other, set()).update(self._cannot_link[mine])
 
     def _keep(self, origin: bytes, record: Record, keys: Sequence[bytes]) -> None:
         root = self._root(origin)
         cluster = self._clusters[root]
-        self._stage.touch(cluster)
+        self._stage.before_change(cluster)
         count_values(self._stage.frequencies, cluster.add(record))
         self._records[origin] = [*self._records[origin], record]
         self._result.records.setdefault(origin, []).append(record)

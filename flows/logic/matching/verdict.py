@@ -19,9 +19,8 @@ class Thresholds(msgspec.Struct, frozen=True):
 
     merge: float = 2.0
     review: float = -1.0
-    unite: float = (
-        3.0  # two clusters that exist become one only if the average record of each belongs to the other
-    )
+    # two clusters that exist become one only if the average record of each belongs to the other
+    unite: float = 3.0
     doubt: float = 1.5  # how often what speaks against uniting two clusters counts, on top of once
     members: int = 6  # of each cluster that are asked
 
@@ -43,9 +42,8 @@ class Verdict(msgspec.Struct, array_like=True, frozen=True):
 
 
 NONE = Verdict("none")
-Scored = tuple[
-    float, int, Cluster, list[Found]
-]  # bits of posterior odds, order, the customer, the comparisons
+# bits of posterior odds, order, the customer, the comparisons
+Scored = tuple[float, int, Cluster, list[Found]]
 
 
 def decide(record: Record, clusters: Sequence[Cluster], scorer: Scorer, thresholds: Thresholds) -> Verdict:
@@ -70,9 +68,8 @@ def decide(record: Record, clusters: Sequence[Cluster], scorer: Scorer, threshol
         or not _is_said_by_one(record, best, scorer, thresholds.merge - prior)
     ):
         return Verdict("review", best.id, weight, scorer.evidence(found))
-    also = [
-        other.id for _, _, other, _ in scored[1:] if are_one(record, best, other, scorer, thresholds, prior)
-    ]
+    others = [other for _, _, other, _ in scored[1:]]
+    also = [other.id for other in others if are_one(record, best, other, scorer, thresholds, prior)]
     return Verdict(
         kind="merge", cluster=best.id, weight=weight, evidence=scorer.evidence(found), also=tuple(also)
     )
@@ -81,23 +78,22 @@ def decide(record: Record, clusters: Sequence[Cluster], scorer: Scorer, threshol
 def _but_for_the_number(
     record: Record, scored: Sequence[Scored], scorer: Scorer, thresholds: Thresholds
 ) -> Verdict:
-    """A steward is asked where nothing but a number that is quite another keeps the record from a
-    customer."""
+    """Ask a steward where nothing but a number that is quite another keeps the record from a customer."""
     alone, prior = Cluster.of("", [record]), scorer.prior_bits()
     for weight, _, cluster, found in sorted(scored, key=lambda one: one[:2], reverse=True):
         numbers = sum(bits for field, _, bits in found if field in IDS)
         if numbers >= 0.0 or weight - numbers < thresholds.merge:
             continue
-        if quite_other_numbers(alone, cluster) and not are_namesakes(
-            alone, cluster, name_bits(found) + prior
-        ):
+        if not quite_other_numbers(alone, cluster):
+            continue
+        if not are_namesakes(alone, cluster, name_bits(found) + prior):
             return Verdict("review", cluster.id, weight, scorer.evidence(found))
     return NONE
 
 
 def _is_said_by_one(record: Record, cluster: Cluster, scorer: Scorer, least: float) -> bool:
-    """Whether a single record of the cluster speaks for it: one with the name of one and the city of another
-    fits neither."""
+    """Return whether a single record of the cluster speaks for it: one with the name of one and the city of
+    another fits neither."""
     return cluster.size == 1 or any(
         scorer.score(record, Cluster.of("", [one]))[0] >= least for one in reversed(cluster.records)
     )
@@ -123,8 +119,7 @@ def are_one(
     if are_namesakes(a, b, named / len(asked) + prior):
         return False
     doubt = prior + thresholds.doubt * against / len(asked)
-    without = bits / len(asked) + doubt
-    return (
-        without >= thresholds.unite
-        or (bits + scorer.score(record, large)[0]) / (len(asked) + 1) + doubt >= thresholds.unite
-    )
+    if bits / len(asked) + doubt >= thresholds.unite:
+        return True
+    with_record = bits + scorer.score(record, large)[0]
+    return with_record / (len(asked) + 1) + doubt >= thresholds.unite

@@ -15,8 +15,11 @@ Array = NDArray[np.float64]
 
 
 class AdaGrad:
-    """Each weight has its own pace. The intercept learns at the full rate (River's default is five times
-    slower), so that it finds the base rate within some hundred examples and follows it when it drifts."""
+    """Each weight has its own pace.
+
+    The intercept learns at the full rate (River's default is five times slower), so that it finds the base
+    rate within some hundred examples and follows it when it drifts.
+    """
 
     name = "adagrad"
 
@@ -30,6 +33,7 @@ class AdaGrad:
         self._pipeline = self._scaler | self._regression
 
     def logits(self, rows: Array) -> Array:
+        """Return what it says of each row."""
         terms = self.terms()
         deviations = np.array(terms.deviations)
         slopes = np.divide(
@@ -38,17 +42,19 @@ class AdaGrad:
         return np.asarray(((rows - np.array(terms.means)) * slopes).sum(axis=1) + terms.intercept)
 
     def learn(self, rows: Array, answers: Array, stress: Array) -> None:
+        """Learn one block. `stress` is how much each answer counts."""
         for row, answer, weight in zip(rows.tolist(), answers.tolist(), stress.tolist(), strict=True):
             x = dict(zip(self._names, row, strict=True))
             self._scaler.learn_one(x)
             self._regression.learn_one(self._scaler.transform_one(x), answer == 1.0, weight)
 
-    # AdaGrad's steps depend on what it has seen: it starts its pace anew
+    # how much is kept cannot be said: its steps depend on all that it has seen
     def forget(self, share: float) -> None:  # noqa: ARG002
-        """Its steps are as large again as at the beginning; the weights stay."""
+        """Take steps as large as at the beginning again; the weights stay."""
         self._regression.optimizer.g2.clear()
 
     def terms(self) -> Terms:
+        """Return what was learnt, as plain numbers."""
         weights = self._regression.weights
         return Terms(
             means=tuple(self._scaler.means[name] for name in self._names),
@@ -58,11 +64,11 @@ class AdaGrad:
         )
 
     def dump(self) -> bytes:
-        """A pickle: store it signed, and `load` only what was verified."""
+        """Return a pickle: store it signed, and `load` only what was verified."""
         return pickle.dumps(self._pipeline, protocol=5)
 
     def load(self, body: bytes) -> None:
-        """Raises `Foreign`. The learning rate is the one that is configured now."""
+        """Become what `dump` gave, with the learning rate that is configured now. Raises `Foreign`."""
         pipeline = unpickle(body)
         if not isinstance(pipeline, Pipeline):
             raise Foreign(
@@ -102,7 +108,8 @@ class _Unpickler(pickle.Unpickler):
 
 
 def unpickle(body: bytes) -> object:
-    """Raises `Foreign` for anything but parts of River that our models are made of."""
+    """Return what was pickled. Raises `Foreign` for anything but parts of River that our models are made
+    of."""
     try:
         return _Unpickler(io.BytesIO(body)).load()
     except (pickle.UnpicklingError, EOFError, AttributeError, ImportError, IndexError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""How unusual is it? For what has no answers yet.
+"""How unusual something is, for what has no answers yet.
 
 Unusual   half-space trees (Tan, Ting and Liu 2011, "Fast anomaly detection for streaming data"): the judge of
           `millrace eval anomaly`
@@ -6,9 +6,9 @@ Usual     how far each feature lies outside its usual range, summed: no trees, s
           other model
 
 Until enough frauds are confirmed the `fraud` model is a `Usual` of what the last purchase alone shows:
-customers differ in so many ways that beside all of them one odd purchase is nothing. Its score says how rare
-so unusual a purchase is: 0.5 is more unusual than 99 of the last 100, the usual one has 0.02. Ranks decide,
-so nothing is assumed about how features are distributed.
+customers differ in so many ways that one odd purchase is nothing beside all of them. Its score says how rare
+such an unusual purchase is: 0.5 is more unusual than 99 of the last 100, the usual one has 0.02. Ranks
+decide, so nothing is assumed about how features are distributed.
 """
 
 from collections.abc import Sequence
@@ -37,7 +37,7 @@ class Unusual:
         self._trees = anomaly.HalfSpaceTrees(n_trees=TREES, height=HEIGHT, window_size=WINDOW, seed=seed)
 
     def see(self, features: Sequence[float]) -> float:
-        """0 (usual) to 1, judged before it is learnt."""
+        """Return how unusual it is, 0 (usual) to 1; then learn it."""
         raw = dict(zip(self._names, features, strict=True))
         self._scaler.learn_one(raw)
         x = self._scaler.transform_one(raw)
@@ -57,10 +57,11 @@ class Usual(msgspec.Struct, array_like=True):
 
     @classmethod
     def of(cls, width: int, places: Sequence[int]) -> "Usual":
+        """Return one that has seen nothing; `places` are those of the features that are judged."""
         return cls([0.0] * width, [0.0] * width, list(places))
 
     def see(self, features: Sequence[float]) -> None:
-        """One example: judged, then learnt."""
+        """Judge one example, then learn it."""
         self.ring = [*self.ring[-_RING + 1 :], self._distance(features)]
         self.count += 1
         for place in self.places:
@@ -70,8 +71,8 @@ class Usual(msgspec.Struct, array_like=True):
             self.squares[place] += miss * (value - self.means[place])
 
     def _distance(self, features: Sequence[float]) -> float:
-        """Σ over features of what lies beyond one deviation from the mean, in deviations, at most `CLIP` -
-        1."""
+        """Return Σ over features of what lies beyond one deviation from the mean: in deviations, at most
+        `CLIP` - 1 each."""
         total = 0.0
         for value, mean, deviation in zip(features, self.means, self._deviations(), strict=True):
             if deviation:
@@ -82,10 +83,9 @@ class Usual(msgspec.Struct, array_like=True):
         return [(square / self.count) ** 0.5 if self.count else 0.0 for square in self.squares]
 
     def terms(self) -> Terms:
-        """The same sum as an additive model (see `linear`): down to -1, level to 1, then up; scaled by the
-        ranks."""
-        ranked = sorted(self.ring) or [0.0]
-        rare, usual = (ranked[min(int(rank * len(ranked)), len(ranked) - 1)] for rank in (_RARE, _USUAL))
+        """Return the same sum as an additive model (see `linear`): down to -1, level to 1, then up; scaled by
+        the ranks."""
+        rare, usual = self._ranked(_RARE), self._ranked(_USUAL)
         slope = (_RARE_LOGIT - _USUAL_LOGIT) / (rare - usual) if rare > usual else 1.0
         width = len(self.means)
         return Terms(
@@ -95,3 +95,8 @@ class Usual(msgspec.Struct, array_like=True):
             bends=((slope,) * width, (0.0,) * width, (slope,) * width),
             intercept=_USUAL_LOGIT - slope * usual,
         )
+
+    def _ranked(self, rank: float) -> float:
+        """Return the distance at this rank, 0 to 1, of the last examples."""
+        ranked = sorted(self.ring) or [0.0]
+        return ranked[min(int(rank * len(ranked)), len(ranked) - 1)]

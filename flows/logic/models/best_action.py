@@ -1,5 +1,4 @@
-"""The model of the next best action: its name, its context, and what is configured of it as the bandit sees
-it."""
+"""The model of the next best action: its name, its context, and its configuration as the bandit sees it."""
 
 from typing import Final
 
@@ -12,7 +11,7 @@ FEATURES: Final = serving("marketing")  # of its context
 
 
 def settings_of(rules: Rules) -> Settings:
-    """The policy that is configured."""
+    """Return the policy that is configured."""
     best = rules.best_action
     return Settings(
         policy=best.policy,
@@ -24,7 +23,7 @@ def settings_of(rules: Rules) -> Settings:
 
 
 def actions_of(rules: Rules) -> list[Action]:
-    """All actions, as the bandit sees them."""
+    """Return all actions, as the bandit sees them."""
     return [
         Action(
             name=action.name,

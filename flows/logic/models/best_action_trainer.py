@@ -84,7 +84,7 @@ class BestActionTrainer(CheckpointedTrainer, Contested):
 
     @staticmethod
     def _tells_of_shadows(made: Rewarded, champion: Learner) -> bool:
-        """Whether the other policies are judged by this decision, which is one in a few."""
+        """Return whether the other policies are judged by this decision, which is one in a few."""
         if not made.eligible or champion.examples % _SHADOW_EVERY != 0:
             return False
         return champion.fault(made) is None
@@ -176,7 +176,7 @@ class BestActionTrainer(CheckpointedTrainer, Contested):
         return known_again[0]
 
     def _actions_with(self, names: Iterable[str]) -> list[Action]:
-        """The configured actions, and behind them those of `names` that are not configured any more."""
+        """Return the configured actions, and behind them those of `names` that are no longer configured."""
         known = {action.name for action in self._actions}
         others = [Action(name=name) for name in names if name not in known]
         return [*self._actions, *others][:ARMS_MAX]

@@ -20,13 +20,12 @@ class BinaryModel(msgspec.Struct, frozen=True):
     question: str
     purpose: Purpose
     features: tuple[str, ...]
-    unsupervised: tuple[
-        str, ...
-    ] = ()  # until enough is confirmed it says how unusual these features are: see `anomaly`
+    # until enough is confirmed it says how unusual these features are: see `anomaly`
+    unsupervised: tuple[str, ...] = ()
 
     @property
     def places(self) -> tuple[int, ...]:
-        """Where its features stand in `features.features`."""
+        """The places of its features in `features.features`."""
         return tuple(map(NAMES.index, self.features))
 
 

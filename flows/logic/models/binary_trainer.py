@@ -37,7 +37,7 @@ SNAPSHOT_EVERY = 500  # examples
 FEATURE_MAX = 1e6
 FORGET_SHARE = 0.2  # of the evidence that is kept when the error drifts and the model is to forget
 CONFIRMED_LEAST = 20  # answers of yes, and an unsupervised model scores by what it has learnt from answers
-HISTORY = 200  # figures at the last so many snapshots
+HISTORY = 200  # snapshots whose figures are remembered
 UNSUPERVISED = "unusual"  # the learner of a snapshot that needed no answers
 _EIGHTH = 4  # 2 ** (bits - 4) is an eighth of the largest power of two in a number
 _PROBABILITY_LEAST = 1e-6  # whatever the past, nothing is certain: a wrong answer costs 13.8 at most
@@ -51,7 +51,7 @@ Fault = Literal[
 
 
 class BinaryTrainer(Contested):
-    """One model."""
+    """The trainer of one binary model."""
 
     def __init__(
         self,
@@ -157,8 +157,8 @@ class BinaryTrainer(Contested):
         return count == self._first or count % self._every == 0
 
     def _tells_more(self, count: int) -> bool:
-        """Whether what is usual is said again. Without answers each purchase is an example: it is when there
-        are an eighth more of them, or so."""
+        """Return whether to say again what is usual. Without answers each purchase is an example: it is said
+        when there are about an eighth more of them."""
         step = max(self._every, 1 << max(count.bit_length() - _EIGHTH, 0))
         return count == self._first or count % step == 0
 
@@ -182,7 +182,7 @@ class BinaryTrainer(Contested):
         return None if example.label in (0.0, 1.0) else "label_range"
 
     def _take(self, chunk: list[Example]) -> None:
-        """Predict; nothing is learnt yet."""
+        """Predict these; nothing is learnt yet."""
         said = self._logits([example.features for example in chunk])
         for example, logits in zip(chunk, zip(*said, strict=True), strict=True):
             answer = example.label == 1.0
@@ -221,7 +221,7 @@ class BinaryTrainer(Contested):
         self.judge(losses)
 
     def _logits(self, rows: Sequence[Sequence[float]] | Array) -> list[list[float]]:
-        """What each learner says, not corrected."""
+        """Return what each learner says, not corrected."""
         matrix = np.array(rows, float)
         return [learner.logits(matrix).tolist() for learner in self._learners.values()]
 
@@ -239,7 +239,8 @@ class BinaryTrainer(Contested):
 
     def figures(self) -> dict[str, float]:
         """Return the progressive figures, those of the served predictions behind `served_` (see
-        `Progress.figures`), and `delay_s`: what half of the answers took at most, to the next power of two."""
+        `Progress.figures`), and `delay_s`: what half of the answers took at most, to the next power of
+        two."""
         served = {f"served_{name}": value for name, value in self.served.figures().items()}
         delay = {"delay_s": self._delay_s()} if self.delays else {}
         return self.progressive.figures() | served | delay
@@ -333,7 +334,7 @@ class BinaryTrainer(Contested):
         return True
 
     def _become(self, state: TrainerState) -> None:
-        """Raises `Foreign`."""
+        """Take over a state. Raises `Foreign`."""
         for name, side in state.sides.items():
             self._learners[name].load(side.learner)
             self._calibrations[name] = side.calibration

@@ -26,21 +26,29 @@ class Calibration(msgspec.Struct, array_like=True):
     bb: float = 0.0
 
     def corrected(self, logit: float) -> float:
+        """Return the corrected logit."""
         return self.slope * logit + self.shift
 
     def learn(self, logits: list[float], answers: list[bool]) -> None:
-        """One Newton step over a block, towards its answers."""
+        """Take one Newton step over a block, towards its answers."""
         faded = 0.5 ** (len(logits) / _HALF_LIFE)
         aa, ab, bb = self.aa * faded, self.ab * faded, self.bb * faded
         towards_a = towards_b = 0.0
         for raw, answer in zip(logits, answers, strict=True):
-            logit = min(max(raw, -_LOGIT_MAX), _LOGIT_MAX)
-            said = 1.0 / (1.0 + exp(-min(max(self.corrected(logit), -_LOGIT_MAX), _LOGIT_MAX)))
+            logit = _held(raw)
+            said = 1.0 / (1.0 + exp(-_held(self.corrected(logit))))
             weight, miss = said * (1.0 - said), answer - said
-            aa, ab, bb = aa + weight * logit * logit, ab + weight * logit, bb + weight
-            towards_a, towards_b = towards_a + miss * logit, towards_b + miss
+            aa += weight * logit * logit
+            ab += weight * logit
+            bb += weight
+            towards_a += miss * logit
+            towards_b += miss
         self.aa, self.ab, self.bb = aa, ab, bb
         aa, bb = aa + _PRIOR, bb + _PRIOR
         scale = aa * bb - ab * ab
         self.slope = max(self.slope + (bb * towards_a - ab * towards_b) / scale, _SLOPE_LEAST)
         self.shift += (aa * towards_b - ab * towards_a) / scale
+
+
+def _held(logit: float) -> float:
+    return min(max(logit, -_LOGIT_MAX), _LOGIT_MAX)

@@ -1,4 +1,4 @@
-"""Churn: will this customer show no activity within the horizon? What the model looks at stands in
+"""Churn: whether this customer will show no activity within the horizon. What the model looks at is in
 `features`."""
 
 from flows.logic.models.features import serving

@@ -48,7 +48,7 @@ class Contested(ABC):
     """A model with learners side by side, one of which is the champion: by rule, or by an operator's word."""
 
     def __init__(self, learners: Iterable[str]) -> None:
-        """The first is the champion."""
+        """Begin with the first of them as champion."""
         self._duels = {name: Duel() for name in learners}
         self.champion = next(iter(self._duels))
         self.promotions = 0
@@ -74,7 +74,7 @@ class Contested(ABC):
     def promote(self, challenger: str) -> None:
         """Make a challenger the champion, by rule or by hand; all duels begin again.
 
-        Raises `KeyError` if there is none of that name.
+        Raises `KeyError` for an unknown name.
         """
         self._duels[challenger]
         self.champion = challenger

@@ -31,11 +31,11 @@ class Merge(Generic[Item]):
         return sum(map(len, self._waiting.values()))
 
     def reading(self, room: int) -> dict[int, int]:
-        """Where to go on reading, for each shard of which fewer than `room` items wait."""
+        """Return where to go on reading, for each shard of which fewer than `room` items wait."""
         return {shard: self._read[shard] for shard, waiting in self._waiting.items() if len(waiting) < room}
 
     def add(self, shard: int, seq: int, tick: int, item: Item) -> int:
-        """Let the next item of a shard wait. Returns how many sequence numbers before it are missing (0 in a
+        """Let the next item of a shard wait; return how many sequence numbers before it are missing (0 in a
         whole lane)."""
         missing = seq - self._read[shard] - 1
         if missing < 0:
@@ -46,7 +46,7 @@ class Merge(Generic[Item]):
         return missing
 
     def take(self, before: int, drained: frozenset[int], limit: int) -> list[Item]:
-        """At most `limit` items in order, all with a tick < `before`.
+        """Return at most `limit` items in order, all with a tick < `before`.
 
         `drained` are the shards that have no further item of such a tick beyond those that wait.
         """

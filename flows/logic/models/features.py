@@ -17,7 +17,7 @@ PURPOSES: tuple[Purpose, ...] = ("marketing", "sales", "service", "security")
 
 DAY_MS = 86_400_000
 SLOT_MS = 30 * 60_000  # of `Fragment.sessions`
-MOST = 1e12  # of any figure; beyond it nothing is learnt any more, and all products stay finite
+MOST = 1e12  # of any figure; beyond it nothing more is learnt, and all products stay finite
 CHANNELS_MOST = 16
 SESSIONS_DAYS = 30  # how long sessions are kept
 _GAP_LEAST_DAYS = 1 / 24
@@ -33,11 +33,8 @@ class Feature(NamedTuple):
 
 
 _ALL = PURPOSES
-_TRADE: tuple[Purpose, ...] = (
-    "marketing",
-    "sales",
-    "security",
-)  # what was paid is no business of the service desk
+# what was paid is none of the service desk's business
+_TRADE: tuple[Purpose, ...] = ("marketing", "sales", "security")
 _SECURITY: tuple[Purpose, ...] = ("security",)
 
 FEATURES: tuple[Feature, ...] = (
@@ -59,15 +56,16 @@ FEATURES: tuple[Feature, ...] = (
     Feature("order_size", "log1p of the mean amount of a purchase", _TRADE),
     Feature("order_share", "purchases ÷ (1 + events), below 1", _TRADE),
     Feature("pace", "log1p of the events in 30 days of life, 30 days added to it", _ALL),
-    # The term that decides in Pareto/NBD and BG/NBD whether a customer is still there, (r + x) · log((a + T)
-    # / (a + t)), in two forms.
+    # The term that decides in Pareto/NBD and BG/NBD whether a customer is still there,
+    # (r + x) · log((a + T) / (a + t)), in two forms.
     Feature("silence", "log1p of events × log of (30 days + age) ÷ (30 days + time of activity)", _ALL),
     Feature("fading", "events (at most 50) ÷ 10 × the same logarithm", _ALL),
     # The last purchase itself: sums and means of many hide it.
     Feature("latest_size", "log1p of the last purchase's amount", _SECURITY),
     Feature(
         "latest_jump",
-        "log of that ÷ the mean amount of the n others, × n ÷ (1 + n); 0 where that is no more, or there is none",
+        "log of that ÷ the mean amount of the n others, × n ÷ (1 + n); 0 where it is not more, or there are"
+        " no others",
         _SECURITY,
     ),
     Feature(
@@ -82,7 +80,7 @@ NAMES: tuple[str, ...] = tuple(feature.name for feature in FEATURES)
 
 
 def features(total: Fragment, now_ms: int) -> list[float]:
-    """The values of `FEATURES`, in their order, always finite, of the sum of a customer's fragments.
+    """Return the values of `FEATURES`, in their order, always finite, of the sum of a customer's fragments.
 
     A fragment without events is one that has just begun. What lies in the future is now.
     """
@@ -90,8 +88,8 @@ def features(total: Fragment, now_ms: int) -> list[float]:
 
 
 def shared(total: Fragment, now_ms: int) -> list[float]:
-    """The features before `LATEST`. They are computed for each event: without calls of our own, where that
-    can be."""
+    """Return the features before `LATEST`. They are computed for each event: without calls of our own, where
+    that can be."""
     if total.events <= 0:
         return [0.0] * SHARED
     recency = _bounded((now_ms - total.last_ms) / DAY_MS)
@@ -127,7 +125,7 @@ def shared(total: Fragment, now_ms: int) -> list[float]:
 
 
 def latest(total: Fragment) -> list[float]:
-    """The features `LATEST`."""
+    """Return the features `LATEST`."""
     if total.events <= 0 or total.latest is None:
         return [0.0] * len(LATEST)
     amount, before = total.latest
@@ -139,10 +137,12 @@ def latest(total: Fragment) -> list[float]:
 
 
 def _bounded(value: float) -> float:
-    """0 ... `MOST`: NaN and negative become 0, what is larger `MOST`."""
-    return value if 0.0 <= value <= MOST else MOST if value > MOST else 0.0
+    """Hold a value within 0 and `MOST`: NaN and negative become 0."""
+    if 0.0 <= value <= MOST:
+        return value
+    return MOST if value > MOST else 0.0
 
 
 def serving(purpose: Purpose) -> tuple[str, ...]:
-    """The names of all features that may be looked at for this purpose, in order."""
+    """Return the names of all features that may be looked at for this purpose, in order."""
     return tuple(feature.name for feature in FEATURES if purpose in feature.purposes)

@@ -69,7 +69,7 @@ class Snapshot(Terms, frozen=True, kw_only=True):
 
     @property
     def digest(self) -> str:
-        """Names the content: SHA-256 of the packed form, 64 hex digits."""
+        """The name of the content: SHA-256 of the packed form, 64 hex digits."""
         return sha256(self.pack()).hexdigest()
 
 
@@ -134,7 +134,7 @@ class Scorer:
 
 
 def _check(snapshot: Snapshot) -> None:
-    """Raises `Foreign` for damage."""
+    """Refuse a damaged snapshot. Raises `Foreign`."""
     columns = (snapshot.means, snapshot.deviations, snapshot.weights, *snapshot.bends)
     whole = len(snapshot.bends) in (0, len(KNOTS))
     if not whole or any(len(column) != len(snapshot.features) for column in columns):
@@ -156,7 +156,7 @@ _Line = tuple[list[float], list[float], list[float]]
 
 
 def _line(mean: float, deviation: float, weight: float, bends: Sequence[float]) -> _Line:
-    """A feature's part in the logit, from its value as it is."""
+    """Return a feature's part in the logit, by its value as it is."""
     if not deviation:
         return [], [0.0], [0.0]
     least = sum(bend * (knot - max(knot, 0.0)) for knot, bend in zip(KNOTS, bends, strict=False))

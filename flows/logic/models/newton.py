@@ -3,8 +3,8 @@ that came before.
 
 For a block with basis F (one row of each example), answers y and predictions p:
 
-    precision <- fading · precision + Fᵀ diag(p (1 - p)) F          weights <- weights + (precision + ridge)⁻¹
-                                                                    Fᵀ (y - p)
+    precision <- fading · precision + Fᵀ diag(p (1 - p)) F
+    weights <- weights + (precision + ridge)⁻¹ Fᵀ (y - p)
 
 which is the extended Kalman filter of a logistic model in its information form (Ollivier 2018, "Online
 natural gradient as a Kalman filter"; de Vilmarest and Wintenberger 2021, "Stochastic online optimization
@@ -13,8 +13,8 @@ answers are kept and fitted together now and then, as a batch model would: one p
 too little of them. Each feature enters as itself and bent at a few points (a linear spline), in deviations
 from its mean and clipped; so effects need not be straight and no value is an outlier.
 
-Means and deviations are held still while weights are learnt in them, and taken anew each time the examples
-are a twentieth more: what a memory says of the latest rows is then said in the new frame, with the same
+Means and deviations are held still while weights are learnt in them, and taken again each time there are a
+twentieth more examples: what a memory says of the latest rows is then said in the new frame, with the same
 evidence spread over them.
 
 Several memories learn side by side: some never forget, others halve the past after so many answers; some know
@@ -32,28 +32,27 @@ from threadpoolctl import threadpool_limits
 from flows.logic.models.linear import CLIP, KNOTS, Terms
 from schemas.errors import Foreign
 
-threadpool_limits(
-    1, "blas"
-)  # how a sum is divided among threads changes its last bits; and these matrices are small
+# how a sum is divided among threads changes its last bits; and these matrices are small
+threadpool_limits(1, "blas")
 
 Array = NDArray[np.float64]
 
 BLOCK = 25  # answers of one Newton step
 KEPT = 2_000  # first answers that are fitted together
 LATEST = 1_000  # rows that a new frame is fitted on
-# times as many examples, and the frame is taken anew: with few answers of yes a step too far costs much until
-# then
+# times as many examples, and a new frame is taken: a step too far costs much while answers of yes are few
 _GROWN = 1.05
 _ROUNDS = 4  # Newton steps over the kept answers; each begins where the last one ended
 _HELD = 1e-3  # of the prior, while what was known is put into a new frame
 RIDGE = 1.0  # precision of the prior on each weight, in deviations
 RIDGE_BENT = 20.0  # on each bend: straight until the data say otherwise
 RIDGE_STRAIGHT = 1e9  # on each bend of a memory that knows straight lines only
+# answers after which half is forgotten; bends
 MEMORIES = (
     (np.inf, RIDGE_STRAIGHT),
     (200_000.0, RIDGE_BENT),
     (20_000.0, RIDGE_STRAIGHT),
-)  # answers after which half is forgotten; bends
+)
 _HALVINGS_MOST = 8
 _MOVED_MOST = 1.0  # by how much one block may move the logit of any of its rows
 _JUDGED = 4_000.0  # answers after which a memory's loss counts half in the mix
@@ -69,9 +68,8 @@ class _State(msgspec.Struct, array_like=True):
     precision: bytes  # lower triangles
     losses: bytes
     kept: list[bytes]  # rows, answers and stress of the first answers; later the latest rows alone
-    frame: tuple[bytes, bytes] | None = (
-        None  # mean and deviation; older releases had none, each answer moved it
-    )
+    # mean and deviation; older releases had none, each answer moved it
+    frame: tuple[bytes, bytes] | None = None
     due: int = 0  # examples when the next one is
 
 
@@ -104,24 +102,25 @@ class Newton:
         self._mix()
 
     def logits(self, rows: Array) -> Array:
-        """Of each row. A row's is the same in whatever company it comes: no matrix product, whose order of
-        adding depends on the shape."""
+        """Return what it says of each row.
+
+        A row's logit is the same in whatever company it comes: no matrix product, whose order of adding
+        depends on the shape.
+        """
         return np.asarray((self._basis(rows) * self._mixed).sum(axis=1))
 
     def learn(self, rows: Array, answers: Array, stress: Array) -> None:
-        """One block. `stress` is how much each answer counts."""
+        """Learn one block. `stress` is how much each answer counts."""
         self._judge(rows, answers, stress)
         self._measure(rows)
         first = self._count <= KEPT
         if first:
-            self._kept = [
-                np.concatenate(both) for both in zip(self._kept, (rows, answers, stress), strict=True)
-            ]
+            block = zip(self._kept, (rows, answers, stress), strict=True)
+            self._kept = [np.concatenate(both) for both in block]
         else:
-            self._kept = [
-                np.concatenate((self._kept[0], rows))[-LATEST:],
-                *(part[:0] for part in self._kept[1:]),
-            ]
+            kept_rows, *rest = self._kept
+            latest = np.concatenate((kept_rows, rows))[-LATEST:]
+            self._kept = [latest, *(part[:0] for part in rest)]
             self._step(rows, answers, stress, whole=False)
         if self._count >= self._due:
             self._due = int(self._count * _GROWN)
@@ -135,14 +134,17 @@ class Newton:
         self._mix()
 
     def _fit(self) -> None:
-        """All answers so far together."""
+        """Fit all answers so far together."""
         for _ in range(_ROUNDS):
             self._precision[:] = 0.0
             self._step(*self._kept, whole=True)
 
     def _carry_over(self) -> None:
-        """Into a new frame: each memory's weights by weighted least squares on what it says of the latest
-        rows, and as much evidence as it had (the intercept's counts it all), spread over them."""
+        """Change into a new frame.
+
+        Each memory's weights are found by weighted least squares on what it says of the latest rows, and as
+        much evidence as it had (the intercept's counts it all) is spread over them.
+        """
         rows = self._kept[0]
         said, evidence = self._basis(rows) @ self._weights.T, self._precision[:, 0, 0].copy()
         self._take_frame()
@@ -151,24 +153,25 @@ class Newton:
             sure = _sigmoid(logits)
             weight = sure * (1.0 - sure)
             spread = basis.T @ (basis * weight[:, None])
-            self._weights[member] = np.linalg.solve(
-                spread + _HELD * self._ridge[member], basis.T @ (weight * logits)
-            )
-            grown = spread * (evidence[member] / weight.sum())
-            self._precision[member] = np.tril(grown) + np.tril(grown, -1).T
+            held = spread + _HELD * self._ridge[member]
+            self._weights[member] = np.linalg.solve(held, basis.T @ (weight * logits))
+            self._precision[member] = _symmetric(spread * (evidence[member] / weight.sum()))
 
     def _judge(self, rows: Array, answers: Array, stress: Array) -> None:
-        """How likely each memory found these answers, before it learns them."""
+        """Note how likely each memory found these answers, before it learns them."""
         logits = self._basis(rows) @ self._weights.T
         for member in range(len(self._decay)):
             fresh = _loss(_sigmoid(logits[:, member]), answers, stress)
             self._losses[member] = self._losses[member] * 0.5 ** (len(rows) / _JUDGED) + fresh
 
     def _step(self, rows: Array, answers: Array, stress: Array, *, whole: bool) -> None:
-        """One Newton step of each memory. Where the rows are the `whole` past, its prior pulls at the
-        weights, and the step is halved until it is one downhill; where they are a block, the rest of the past
-        is in the precision, and no answer of the block may be moved too far at once. (A full Newton step of a
-        logistic model can overshoot without end.)"""
+        """Take one Newton step of each memory.
+
+        Where the rows are the `whole` past, its prior pulls at the weights, and the step is halved until it
+        is one downhill; where they are a block, the rest of the past is in the precision, and no answer of
+        the block may be moved too far at once. (A full Newton step of a logistic model can overshoot without
+        end.)
+        """
         basis = self._basis(rows)
         for member, decay in enumerate(self._decay):
             weights, prior = self._weights[member], np.diag(self._ridge[member])
@@ -178,22 +181,20 @@ class Newton:
                 towards -= prior * weights
             evidence = basis.T @ (basis * (stress * said * (1.0 - said))[:, None])
             grown = decay ** len(rows) * self._precision[member] + evidence
-            self._precision[member] = (
-                np.tril(grown) + np.tril(grown, -1).T
-            )  # as it comes back from a checkpoint
+            self._precision[member] = _symmetric(grown)
             step = np.linalg.solve(self._precision[member] + self._ridge[member], towards)
             if whole:
                 self._weights[member] = _downhill(basis, answers, stress, prior, weights, step)
             else:
-                self._weights[member] = weights + step * min(
-                    1.0, _MOVED_MOST / (np.abs(basis @ step).max() + 1e-12)
-                )
+                moved = np.abs(basis @ step).max()
+                self._weights[member] = weights + step * min(1.0, _MOVED_MOST / (moved + 1e-12))
 
     def forget(self, share: float) -> None:
         """Keep this share of the evidence (after a drift): the weights stay, and move faster."""
         self._precision *= share
 
     def terms(self) -> Terms:
+        """Return what was learnt, as plain numbers."""
         width = len(self._mean)
         bends = np.zeros((len(KNOTS), width))
         bends[:, self._bent] = self._mixed[1 + width :].reshape(len(KNOTS), -1)
@@ -206,38 +207,42 @@ class Newton:
         )
 
     def dump(self) -> bytes:
+        """Return all of it, for a checkpoint."""
         lower = np.tril_indices(self._weights.shape[1])
-        parts = (self._mean, self._squares, self._weights, self._precision[:, *lower], self._losses)
-        mean, squares, weights, precision, losses, *kept = map(_packed, (*parts, *self._kept))
-        frame = _packed(self._centre), _packed(self._deviation)
-        return msgspec.msgpack.encode(
-            _State(self._count, mean, squares, weights, precision, losses, kept, frame, self._due)
+        state = _State(
+            count=self._count,
+            mean=_packed(self._mean),
+            squares=_packed(self._squares),
+            weights=_packed(self._weights),
+            precision=_packed(self._precision[:, *lower]),
+            losses=_packed(self._losses),
+            kept=[_packed(part) for part in self._kept],
+            frame=(_packed(self._centre), _packed(self._deviation)),
+            due=self._due,
         )
+        return msgspec.msgpack.encode(state)
 
     def load(self, body: bytes) -> None:
-        """Raises `Foreign` if that is no `dump` of one of these."""
-        lower = np.tril_indices(self._weights.shape[1])
+        """Become what `dump` gave. Raises `Foreign` for anything else."""
         try:
-            state = msgspec.msgpack.decode(body, type=_State)
-            self._mean = np.frombuffer(state.mean, "<f8").astype(float).reshape(self._mean.shape)
-            self._squares = np.frombuffer(state.squares, "<f8").astype(float).reshape(self._mean.shape)
-            self._weights = np.frombuffer(state.weights, "<f8").astype(float).reshape(self._weights.shape)
-            self._losses = np.frombuffer(state.losses, "<f8").astype(float).reshape(self._losses.shape)
-            triangles = np.frombuffer(state.precision, "<f8").reshape(len(self._losses), -1)
-            answers, stress = (np.frombuffer(part, "<f8").astype(float) for part in state.kept[1:])
-            kept = [
-                np.frombuffer(state.kept[0], "<f8").astype(float).reshape(-1, len(self._mean)),
-                answers,
-                stress,
-            ]
-            frame = [
-                np.frombuffer(part, "<f8").astype(float).reshape(self._mean.shape)
-                for part in state.frame or ()
-            ]
-            precision = np.zeros_like(self._precision)
-            precision[:, *lower] = triangles
+            self._become(msgspec.msgpack.decode(body, type=_State))
         except (msgspec.MsgspecError, ValueError) as error:
             raise Foreign(f"a {self.name} learner cannot be loaded: {error}") from error
+        self._mix()
+
+    def _become(self, state: _State) -> None:
+        """Take over a state. Raises `ValueError` for arrays of another shape."""
+        width = self._mean.shape
+        self._mean = _array(state.mean, width)
+        self._squares = _array(state.squares, width)
+        self._weights = _array(state.weights, self._weights.shape)
+        self._losses = _array(state.losses, self._losses.shape)
+        precision = np.zeros_like(self._precision)
+        lower = np.tril_indices(self._weights.shape[1])
+        precision[:, *lower] = _array(state.precision, (len(self._losses), -1))
+        rows, answers, stress = state.kept
+        kept = [_array(rows, (-1, *width)), _array(answers, (-1,)), _array(stress, (-1,))]
+        frame = [_array(part, width) for part in state.frame or ()]
         self._precision = np.where(precision == 0.0, precision.transpose(0, 2, 1), precision)
         self._count, self._kept, self._due = state.count, kept, state.due
         if frame:
@@ -245,10 +250,9 @@ class Newton:
         else:
             self._take_frame()
             self._due = self._count + LATEST  # the rows to fit a new one on are not kept yet
-        self._mix()
 
     def _measure(self, rows: Array) -> None:
-        """Running mean and sum of squared deviations (Chan et al. 1979)."""
+        """Update the running mean and the sum of squared deviations (Chan et al. 1979)."""
         added = len(rows)
         mean = rows.mean(axis=0)
         total = self._count + added
@@ -269,18 +273,26 @@ class Newton:
     def _basis(self, rows: Array) -> Array:
         z = np.clip((rows - self._centre) * self._inverse, -CLIP, CLIP)
         bent = z[:, self._bent]
-        return np.concatenate(
-            [np.ones((len(z), 1)), z, *(np.maximum(bent, knot) - max(knot, 0.0) for knot in KNOTS)], axis=1
-        )
+        splines = [np.maximum(bent, knot) - max(knot, 0.0) for knot in KNOTS]
+        return np.concatenate([np.ones((len(z), 1)), z, *splines], axis=1)
 
     def _mix(self) -> None:
-        """What the memories say together: each weighs as much as its predictions of late were likely."""
+        """Combine what the memories say: each weighs as much as its latest predictions were likely."""
         likely = np.exp(self._losses.min() - self._losses)
         self._mixed = np.asarray((self._weights * (likely / likely.sum())[:, None]).sum(axis=0))
 
 
 def _packed(part: Array) -> bytes:
     return part.astype("<f8").tobytes()
+
+
+def _array(packed: bytes, shape: tuple[int, ...]) -> Array:
+    return np.frombuffer(packed, "<f8").astype(float).reshape(shape)
+
+
+def _symmetric(matrix: Array) -> Array:
+    """Return the lower triangle on both sides, as it comes back from a checkpoint."""
+    return np.asarray(np.tril(matrix) + np.tril(matrix, -1).T)
 
 
 def _sigmoid(logits: Array) -> Array:
@@ -290,8 +302,8 @@ def _sigmoid(logits: Array) -> Array:
 def _downhill(
     basis: Array, answers: Array, stress: Array, prior: Array, weights: Array, step: Array
 ) -> Array:
-    """The weights after the longest of step, step ÷ 2, ... that lowers the loss; where none does, they are
-    where they should be."""
+    """Return the weights after the longest of step, step ÷ 2, ... that lowers the loss; where none does, they
+    are where they should be."""
 
     def height(at: Array) -> float:
         return _loss(_sigmoid(basis @ at), answers, stress) + 0.5 * float((prior * at * at).sum())

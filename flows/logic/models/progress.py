@@ -18,25 +18,24 @@ class Progress:
         self._ring: deque[tuple[bool, float]] = deque(answers, maxlen=window)
 
     def add(self, answer: bool, predicted: float) -> None:
+        """Count one answer with the prediction before it."""
         self._ring.append((answer, predicted))
 
     def answers(self) -> list[tuple[bool, float]]:
-        """All that is remembered, oldest first: `Progress(answers)` is this one again."""
+        """Return all that is remembered, oldest first: `Progress(answers)` is this one again."""
         return list(self._ring)
 
     def figures(self) -> dict[str, float]:
-        """`log_loss`, `brier` and `ece` (lower is better), `auc` (0.5 is chance), `base_rate`.
+        """Return `log_loss`, `brier` and `ece` (lower is better), `auc` (0.5 is chance), `base_rate`.
 
         Empty before the first answer; `auc` is absent while all answers are the same.
         """
         if not self._ring:
             return {}
         count = len(self._ring)
+        likely = sum(log(max(p if answer else 1.0 - p, _PROBABILITY_LEAST)) for answer, p in self._ring)
         figures = {
-            "log_loss": -sum(
-                log(max(p if answer else 1.0 - p, _PROBABILITY_LEAST)) for answer, p in self._ring
-            )
-            / count,
+            "log_loss": -likely / count,
             "brier": sum((p - answer) ** 2 for answer, p in self._ring) / count,
             "ece": _calibration_error(self._ring),
             "base_rate": sum(answer for answer, _ in self._ring) / count,
@@ -46,21 +45,22 @@ class Progress:
         return figures
 
     def reliability(self) -> list[tuple[float, float, int]]:
-        """The reliability diagram: of each of ten bins that is not empty (mean prediction, share of true
-        answers, count)."""
+        """Return the reliability diagram: of each of ten bins that is not empty (mean prediction, share of
+        true answers, count)."""
         members: list[list[tuple[bool, float]]] = [[] for _ in range(_BINS)]
         for answer, predicted in self._ring:
             members[min(int(predicted * _BINS), _BINS - 1)].append((answer, predicted))
-        return [
-            (sum(p for _, p in found) / len(found), sum(y for y, _ in found) / len(found), len(found))
-            for found in members
-            if found
-        ]
+        diagram = []
+        for found in filter(None, members):
+            mean = sum(p for _, p in found) / len(found)
+            share = sum(y for y, _ in found) / len(found)
+            diagram.append((mean, share, len(found)))
+        return diagram
 
 
 def _calibration_error(answers: Iterable[tuple[bool, float]]) -> float:
-    """Expected calibration error over ten bins of equal width (Guo et al., On Calibration of Modern Neural
-    Networks, 2017)."""
+    """Return the expected calibration error over ten bins of equal width (Guo et al., On Calibration of
+    Modern Neural Networks, 2017)."""
     surplus = [0.0] * _BINS
     count = 0
     for answer, predicted in answers:
@@ -70,8 +70,8 @@ def _calibration_error(answers: Iterable[tuple[bool, float]]) -> float:
 
 
 def _area_under_curve(answers: Iterable[tuple[bool, float]]) -> float:
-    """How often a true answer was predicted higher than a false one, ties counting half (the Mann-Whitney
-    statistic).
+    """Return how often a true answer was predicted higher than a false one, ties counting half (the
+    Mann-Whitney statistic).
 
     River's `RollingROCAUC` gives 0 for some ties, so it is not used. Needs both answers.
     """

@@ -112,7 +112,7 @@ class Recommender:
         return self._state.dropped
 
     def learn(self, interactions: Iterable[Interaction]) -> None:
-        """Learn in this order. One without an item or a weight is dropped and counted."""
+        """Learn in this order. An interaction without an item or a weight is dropped and counted."""
         for interaction in interactions:
             if not self.fit(interaction):
                 self._state.dropped += 1
@@ -126,7 +126,7 @@ class Recommender:
         return bool(interaction.item) and 0.0 < interaction.weight <= WEIGHT_MAX
 
     def _growth(self, at_ms: int) -> float:
-        """How much more a interaction counts now than at the base time: 2^(elapsed / half-life)."""
+        """Return how much more an interaction counts now than at the base time: 2^(elapsed / half-life)."""
         state = self._state
         if state.base_ms < 0:
             state.base_ms = at_ms
@@ -188,8 +188,10 @@ class Recommender:
         )
 
     def _companions(self, item: str) -> list[tuple[str, float]]:
-        """By cosine, the best first. Only what was surely seen counts: with what others left to it a rare
-        item would go with all."""
+        """Return those that go with an item by cosine, the best first.
+
+        Only what was surely seen counts: with what others left to it a rare item would go with all.
+        """
         items = self._state.items.scores
         root = sqrt(items.get(item, 0.0))
         if root <= 0.0:
@@ -207,7 +209,7 @@ class Recommender:
 
     @classmethod
     def unpack(cls, body: bytes) -> "Recommender":
-        """Return the one that was packed. Raises `Foreign` when it is none, or holds numbers that are not
+        """Return the one that was packed. Raises `Foreign` for other bytes, and for numbers that are not
         finite."""
         try:
             state = msgspec.msgpack.decode(body, type=_State)
@@ -234,7 +236,7 @@ class Recommender:
 
 
 def _liked(popular: Counter) -> list[tuple[str, float]]:
-    """As shares of the best, the best first."""
+    """Return the items as shares of the best, the best first."""
     most = max(popular.scores.values(), default=0.0) or 1.0
     return sorted(((item, score / most) for item, score in popular.scores.items()), key=_best_first)
 

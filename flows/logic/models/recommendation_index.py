@@ -38,7 +38,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def digest(self) -> str:
-        """Names the content: SHA-256 of the packed form, 64 hex digits."""
+        """The name of the content: SHA-256 of the packed form, 64 hex digits."""
         return sha256(self.pack()).hexdigest()
 
 

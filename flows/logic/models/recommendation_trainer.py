@@ -21,7 +21,7 @@ from schemas.config import Rules
 from schemas.errors import Foreign
 from schemas.wire.triggers import Example
 
-HITS_OF = 10  # an interaction is a hit if its item was among so many recommended
+HITS_OF = 10  # items: an interaction is a hit if its item was among those recommended
 _LOOK_EVERY = 4  # interactions
 _FADE = 0.999  # of the hit rate, with each look
 _INDEX_FIRST, _INDEX_EVERY = 64, 20_000  # interactions: 64, 128, 256 ... and then each 20,000

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from typing import Any, Final
 from zlib import crc32
 
-from flows.logic.expressions.expression import Name, Type
+from flows.logic.expressions.expression import Name
+from flows.logic.expressions.source import Type
 from flows.logic.profile.aggregates import Merge, Read
 
 EVERY_EVENT: Final = ("*", "identify", "page", "screen", "group", "alias")

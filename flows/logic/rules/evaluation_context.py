@@ -4,7 +4,8 @@ if there is one), and the names by which it may look at that."""
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
-from flows.logic.expressions.expression import Name, Scope
+from flows.logic.expressions.expression import Name
+from flows.logic.expressions.source import Scope
 from flows.logic.fields.completion import CONFIDENCE, derived
 from flows.logic.models.binary import BINARY
 from flows.logic.models.features import FEATURES, latest, shared

@@ -6,11 +6,11 @@ from typing import Final
 
 from flows.logic.expressions.expression import (
     ExpressionError,
-    Scope,
     compared_with_numbers,
     compile_expression,
     names_used,
 )
+from flows.logic.expressions.source import Scope
 from flows.logic.models.binary import BINARY
 from flows.logic.models.recommendation_index import RecommendationIndex
 from flows.logic.profile.aggregates import Figure, read_as_numbers

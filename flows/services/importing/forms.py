@@ -118,7 +118,7 @@ def _time(day_first: bool, text: str) -> str:
 
 
 def _moment(text: str, day_first: bool) -> datetime | None:
-    """None for what is no date with all of its year."""
+    """None for what is not a date with all of its year."""
     plain = column_values.spelt(text)
     if not column_values.is_date_like(text) or not column_values.FULL_YEAR.search(plain):
         return None

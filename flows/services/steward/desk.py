@@ -14,7 +14,7 @@ from schemas.errors import Unusable
 from schemas.records.identity_graph import Pair, Union, shard_of, text_id
 from schemas.records.outbox_lanes import Lane
 from schemas.wire.triggers import Decision
-from state.shards.redis_shards import Outbox
+from state.shards.shard_protocols import Outbox
 
 SENT: Final = "sent_while_united"
 HISTORY_MAX: Final = 1_000  # entries of the ledger about one origin, the newest

@@ -1,6 +1,6 @@
 """Many unions undone at once, at a bounded rate: what a bad deploy united, what a rule of matching did.
 
-Nothing is remembered between two starts: what still stands is looked for anew, and to undo what is undone
+Nothing is remembered between two starts: what still stands is looked for again, and to undo what is undone
 does nothing.
 """
 
@@ -19,7 +19,7 @@ from schemas.records.identity_graph import ID_BYTES, Union
 from schemas.records.outbox_lanes import Lane
 from state.directory.directory_protocol import Directory
 from state.directory.ledger import Ledger
-from state.shards.redis_shards import Shards
+from state.shards.shard_protocols import Shards
 
 PAGE: Final = 1_000
 STEPS_S: Final = 0.1  # so often some are given

@@ -12,7 +12,7 @@ import redis
 from flows.cli.digest_screen import run
 from flows.runtime.deployment import Deployment
 from schemas.config.toml import load
-from state.state_digest import Digest
+from state.digest_entries import Digest
 
 
 def config_file(folder: Path, redis_url: str) -> Path:

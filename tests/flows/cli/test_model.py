@@ -81,15 +81,11 @@ class Site:
 
     def in_force(self, name: str = "churn") -> int:
         """The version that a shard uses, when it has read all of its log."""
-        machine, state = (
-            ShardMachine(
-                lambda _: pytest.fail("no rules are announced"), scorers(self.directory, self.signer)
-            ),
-            ShardState(0, Head(), {}),
-        )
-        machine.apply(
-            state, (entry for entry in self.directory.read({0: 0}, 1_000, 0) if entry.kind == LogKind.MODEL)
-        )
+        no_rules = lambda _: pytest.fail("no rules are announced")  # noqa: E731
+        machine = ShardMachine(no_rules, scorers(self.directory, self.signer))
+        state = ShardState(0, Head(), {})
+        entries = self.directory.read({0: 0}, 1_000, 0)
+        machine.apply(state, (entry for entry in entries if entry.kind == LogKind.MODEL))
         again = ShardState(0, state.head, {})
         machine.open(again)
         assert used(again, name) == used(state, name)

@@ -18,10 +18,10 @@ from typer.testing import CliRunner
 
 from flows.lab.evaluate import evaluation
 from flows.lab.evaluate.baselines import BgNbd
+from flows.lab.evaluate.input_table import read
 from flows.lab.evaluate.judge import figures
 from flows.lab.evaluate.purchases import is_of_one, purchases_of
 from flows.lab.evaluate.spans import as_option, in_words, rounded, span_of
-from flows.lab.evaluate.table import read
 from schemas.errors import Unusable
 from tests.evaluating import Run, write
 

@@ -1,5 +1,5 @@
-"""A deployment is built once: the key file is read once, one client connects, and nothing is made before it is
-asked for."""
+"""A deployment is built once: the key file is read once, one client connects, and nothing is made before it
+is asked for."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -11,8 +11,10 @@ import redis
 from flows.match import matcher_of
 from flows.runtime import deployment as module
 from flows.runtime.deployment import Deployment
+from flows.runtime.rules_in_force import rules_loader
 from flows.services.steward.access import order_desk, steward
 from schemas.config import Config
+from schemas.config.toml import load
 from schemas.errors import ConfigError
 from state.keys import load_keys
 from state.redis.client import connect
@@ -81,3 +83,12 @@ def test_a_key_file_is_read_again_by_another_deployment_only(site: Site) -> None
         _ = Deployment(site.config).keys
     other = load_keys(file, create=True)
     assert Deployment(site.config).keys.fingerprint == other.fingerprint != before.fingerprint
+
+
+def test_announced_rules_may_name_what_a_facet_keeps(site: Site) -> None:
+    """They are compiled with the vocabulary of all facets wherever they are loaded."""
+    site.file.write_text(site.file.read_text() + '[[tag]]\nname = "faithful"\nwhen = "streak > 2"\n')
+    deployment = Deployment(load(site.file))
+    version = deployment.prepare()
+    rules = rules_loader(deployment.directory, deployment.config.shards)(version)
+    assert len(rules.tags) == 2

@@ -32,7 +32,8 @@ def test_beside_data_none_is_made(redis_url: str, tmp_path: Path, prepare: Any) 
     file.unlink()
     with pytest.raises(
         ConfigError,
-        match=r"no key file at \S+, and what lies under prefix 'mr' in Redis \(mr:\S+\) was .* restore it from its backup",
+        match=r"no key file at \S+, and what lies under prefix 'mr' in Redis \(mr:\S+\) was .*"
+        " restore it from its backup",
     ):
         prepare(Deployment(site.config))
     assert not file.exists()

@@ -83,7 +83,6 @@ class Worker:
 
 
 # --- which source, and when
-# ---------------------------------------------------------------------------------------------
 
 
 def test_only_the_source_that_sends_what_is_bad_is_suspended(site: Site, sources: RedisSources) -> None:
@@ -150,7 +149,6 @@ def test_names_that_an_app_invents_are_bounded(site: Site, sources: RedisSources
 
 
 # --- a source on a topic
-# ------------------------------------------------------------------------------------------------
 
 
 def test_a_topic_of_its_own_waits_and_the_others_go_on(site: Site, sources: RedisSources) -> None:
@@ -179,7 +177,6 @@ def test_the_topic_that_the_gateway_writes_to_never_waits(site: Site, sources: R
 
 
 # --- going on
-# -----------------------------------------------------------------------------------------------------------
 
 
 def test_after_resume_what_came_before_passes_and_what_comes_later_counts_again(
@@ -217,7 +214,6 @@ def test_a_worker_that_has_not_heard_of_a_resume_suspends_nobody_for_what_came_b
 
 
 # --- reading while some partitions wait
-# ---------------------------------------------------------------------------------
 
 
 class Topics:
@@ -277,7 +273,6 @@ def test_a_partition_that_waited_goes_on_from_where_the_directory_is() -> None:
 
 
 # --- as an operator sees it
-# ---------------------------------------------------------------------------------------------
 
 Call = Callable[..., tuple[int, str]]
 
@@ -286,7 +281,8 @@ Call = Callable[..., tuple[int, str]]
 def file(tmp_path: Path, redis_url: str) -> Path:
     file = tmp_path / "millrace.toml"
     file.write_text(
-        f'[redis]\nurl = "{redis_url}"\n[shards]\ncount = 2\n[raw]\nlog = "kafka"\n[kafka]\ntopics = ["events", "shop"]\n'
+        f'[redis]\nurl = "{redis_url}"\n[shards]\ncount = 2\n[raw]\nlog = "kafka"\n'
+        '[kafka]\ntopics = ["events", "shop"]\n'
     )
     Deployment(toml.load(file)).prepare()
     return file
@@ -312,7 +308,8 @@ def test_one_command_shows_and_one_goes_on(file: Path, millrace: Call) -> None:
     for line in (
         r"web 2026-09-21 14:13:20Z 600 of 1000 timestamp_out_of_range 9 the gateway answers 429",
         r"shop 2026-09-21 14:13:20Z 600 of 1000 timestamp_out_of_range 9 wait in the topic",
-        r"events 2026-09-21 14:13:20Z 600 of 1000 timestamp_out_of_range 9 go on to the dead letters where they are bad: the gateway",
+        r"events 2026-09-21 14:13:20Z 600 of 1000 timestamp_out_of_range 9 go on to the dead letters where "
+        r"they are bad: the gateway",
     ):
         assert line in " ".join(said.split()), said
     assert "suspended sources, whose events are not taken: events, shop, web" in " ".join(

@@ -13,7 +13,7 @@ from flows.runtime.outbox_room import SAY_AFTER_S, SAY_EVERY_S, Room
 from schemas.records.outbox_lanes import Lane
 from schemas.wire.triggers import Example
 from state.memory.memory_shards import MemoryShards
-from state.shards.redis_shards import ShardCommit
+from state.shards.shard_protocols import ShardCommit
 
 MOST = 3
 SECOND = 1_000

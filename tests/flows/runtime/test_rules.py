@@ -22,7 +22,13 @@ from schemas.records.shard_log import LogKind
 from tests.lives import lived, millrace, restored
 from tests.site import Site
 
-HOOK = '\n[[connector]]\nname = "crm"\ntype = "webhook"\nurl = "https://crm.example/${CRM_SECRET}"\nsecrets = ["${CRM_SECRET}"]\n'
+HOOK = """
+[[connector]]
+name = "crm"
+type = "webhook"
+url = "https://crm.example/${CRM_SECRET}"
+secrets = ["${CRM_SECRET}"]
+"""
 ANOTHER = '\n[[tag]]\nname = "regular"\nwhen = "orders > 2"\n'
 
 

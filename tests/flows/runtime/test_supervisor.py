@@ -20,7 +20,12 @@ from state.redis.embedded import Embedded
 
 HASTY = Patience(quick_s=5.0, backoff_s=0.02, backoff_s_max=0.08, away_s_max=0.05, stop_s=1.0)
 LIVES = "import time, sys; print('up', flush=True); time.sleep(60)"
-DEAF = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(60)"
+DEAF = """
+import signal, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+print('up', flush=True)
+time.sleep(60)
+"""
 
 
 def python(code: str) -> Callable[[], subprocess.Popen[bytes]]:
@@ -90,7 +95,10 @@ def test_what_dies_at_once_is_given_up(supervisor: Supervisor) -> None:
 
 def test_what_is_given_up_takes_nothing_else_down_and_is_tried_again(tmp_path: Path) -> None:
     mended = tmp_path / "mended"
-    code = f"import pathlib, time; raise SystemExit(3) if not pathlib.Path({str(mended)!r}).exists() else time.sleep(60)"
+    code = (
+        "import pathlib, time\n"
+        f"if not pathlib.Path({str(mended)!r}).exists():\n    raise SystemExit(3)\ntime.sleep(60)"
+    )
     told: list[list[str]] = []
     patience = Patience(quick_s=0.5, backoff_s=0.01, backoff_s_max=0.02, rest_s=0.3, stop_s=1.0)
     with (
@@ -205,8 +213,17 @@ def test_a_killed_redis_comes_back_with_its_data(supervisor: Supervisor, tmp_pat
 
 def test_they_end_stage_by_stage_and_the_deaf_are_killed(tmp_path: Path) -> None:
     ends = tmp_path / "ends"
-    code = f"import signal, sys, time\nsignal.signal(signal.SIGTERM, lambda *_: (open({str(ends)!r}, 'a').write(sys.argv[1]), sys.exit()))\n"
-    code += "print('up', flush=True)\ntime.sleep(60)"
+    code = f"""
+import signal, sys, time
+
+def end(*_):
+    open({str(ends)!r}, 'a').write(sys.argv[1])
+    sys.exit()
+
+signal.signal(signal.SIGTERM, end)
+print('up', flush=True)
+time.sleep(60)
+"""
     with Supervisor(patience=HASTY) as supervisor:
         processes = []
         for name, stage in (("c", 2), ("a", 0), ("b", 1)):
@@ -234,7 +251,8 @@ import sys
 from flows.runtime.supervisor import Child, Supervisor, command
 
 with Supervisor(reload=lambda: print("again", flush=True)) as supervisor:
-    pids = [supervisor.start(Child(name, 0, command([sys.executable, "-c", sys.argv[1]]))).pid for name in ("one", "two")]
+    spawn = command([sys.executable, "-c", sys.argv[1]])
+    pids = [supervisor.start(Child(name, 0, spawn)).pid for name in ("one", "two")]
     print("pids", *pids, flush=True)
     supervisor.watch()
 """

@@ -11,10 +11,10 @@ from flows.runtime.deployment import Deployment
 from flows.services import backups, restore
 from flows.services.restore import Replay
 from schemas.errors import Foreign, MillraceError
+from state.digest_entries import Digest
 from state.history.backup_folders import Manifest
 from state.history.key_snapshot import begin_anew
 from state.redis.client import connect
-from state.state_digest import Digest
 from tests.lives import lived, millrace, restored, untouched
 from tests.site import Site
 
@@ -53,10 +53,8 @@ def test_a_backup_made_while_everything_moves_is_exact_with_the_archive_and_with
     assert len({manifest.journal for manifest in made}) > 4
     for number, manifest in enumerate(made):
         assert restored(site, f"with{number}", source=manifest.name).digest() == was
-        alone, reference = (
-            Site(site.folder, site.url, f"alone{number}"),
-            Site(site.folder, site.url, f"ref{number}"),
-        )
+        alone = Site(site.folder, site.url, f"alone{number}")
+        reference = Site(site.folder, site.url, f"ref{number}")
         empty = Deployment(site.config).archive
         monkeypatch.setattr(empty, "folder", site.folder / "no archive")
         restore.restore(Deployment(alone.config), manifest, empty, None)

@@ -15,7 +15,7 @@ from connectors.files.table_rows import TableFile
 from connectors.raw.log import START
 from flows.cli.import_screen import run
 from flows.lab.evaluate import matching_trial
-from flows.lab.evaluate.table import read
+from flows.lab.evaluate.input_table import read
 from flows.logic.expressions.numbers import number_of
 from flows.logic.message import Checked
 from flows.resolve import Resolver

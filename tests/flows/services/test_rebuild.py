@@ -9,7 +9,7 @@ import pytest
 
 from flows.cli import rebuild_screen
 from flows.logic.fields.identifiers import Identifiers
-from flows.logic.shard.machine import decode_profile
+from flows.logic.shard.state import decode_profile
 from flows.runtime.deployment import Deployment
 from flows.runtime.windows import Judged, Window
 from schemas.config import Config

@@ -17,7 +17,7 @@ from state.directory.layout import Layout
 from state.directory.policy import Policy
 from state.memory.memory_directory import MemoryDirectory
 from state.memory.memory_shards import MemoryShards
-from state.shards.redis_shards import ShardCommit
+from state.shards.shard_protocols import ShardCommit
 from state.suspended import Suspension
 from tests.contract.test_directory import group, ident
 

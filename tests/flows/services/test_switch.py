@@ -19,9 +19,9 @@ from flows.services import backups as backup
 from flows.services import restore, switching
 from schemas.errors import Fenced, Foreign
 from schemas.records.outbox_lanes import Lane
+from state.digest_entries import Digest
 from state.history.prefix_switch import Switch, keys_held, pending
 from state.redis.client import connect, introduce, present
-from state.state_digest import Digest
 from tests.flows.services.test_rebuild import behaviour, configured
 from tests.lives import lived, millrace
 from tests.site import Site
@@ -51,10 +51,8 @@ def beside(site: Site, run: str) -> Digest:
 
 
 def digest(site: Site, prefix: str = "mr") -> Digest:
-    before, site.config = (
-        site.config,
-        msgspec.structs.replace(site.config, redis=msgspec.structs.replace(site.config.redis, prefix=prefix)),
-    )
+    before, there = site.config, msgspec.structs.replace(site.config.redis, prefix=prefix)
+    site.config = msgspec.structs.replace(site.config, redis=there)
     try:
         return site.digest()
     finally:

@@ -11,16 +11,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from flows.logic.expressions.expression import (
-    FUNCTIONS,
-    ExpressionError,
-    Name,
-    Scope,
-    compile_expression,
-    names_used,
-)
+from flows.logic.expressions.expression import ExpressionError, Name, compile_expression, names_used
 from flows.logic.expressions.numbers import number_of
 from flows.logic.expressions.operations import is_number
+from flows.logic.expressions.source import FUNCTIONS, Scope
 from flows.logic.profile.aggregates import amount_of
 from schemas.records.customer_profile import MICRO
 

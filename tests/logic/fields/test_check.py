@@ -205,8 +205,7 @@ def test_fields_are_configurable() -> None:
     }
 
 
-# --- completion
-# -------------------------------------------------------------------------------------------------------
+# --- completion -----------------------------------------------------------------------------------
 
 
 def traits_of(found: Checked) -> dict[str, tuple[int, Any]]:
@@ -232,8 +231,7 @@ def test_expressions_see_what_was_derived_where_nothing_was_stated() -> None:
     assert view.trait("province") == "湖北省"
 
 
-# --- quality
-# ----------------------------------------------------------------------------------------------------------
+# --- quality --------------------------------------------------------------------------------------
 
 
 def fact(traits: dict[str, Any], source: str = "web", **message: Any) -> Fact:
@@ -287,8 +285,7 @@ def test_events_without_checked_fields_are_no_records() -> None:
     assert counts == []
 
 
-# --- repeats
-# ----------------------------------------------------------------------------------------------------------
+# --- repeats --------------------------------------------------------------------------------------
 
 
 def test_repeats_are_marked_only_where_a_rule_is() -> None:

@@ -52,8 +52,7 @@ def test_the_numbers_of_these_tests_hold_their_checks() -> None:
     assert luhn.is_valid(UNIONPAY)
 
 
-# --- by the value
-# -----------------------------------------------------------------------------------------------------
+# --- by the value ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -161,8 +160,7 @@ def test_what_only_looks_like_it_stays(validator: Validator, name: str, value: A
     assert checked(validator, properties={"items": [{name: value}]}).properties == {"items": [{name: value}]}
 
 
-# --- by the name
-# ------------------------------------------------------------------------------------------------------
+# --- by the name ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -204,8 +202,7 @@ def test_plurals_prefixes_and_words_behind_mean_the_same(validator: Validator, n
     assert traits == {f"profile.{name}": value}
 
 
-# --- where it lies
-# ----------------------------------------------------------------------------------------------------
+# --- where it lies --------------------------------------------------------------------------------
 
 
 def test_lists_and_objects_at_any_depth(validator: Validator) -> None:
@@ -302,8 +299,7 @@ def test_the_page_of_the_context_is_not_kept_at_all(validator: Validator) -> Non
     assert b"0301234567" not in said
 
 
-# --- all that is made of these
-# ----------------------------------------------------------------------------------------
+# --- all that is made of these --------------------------------------------------------------------
 
 LEAVES = st.one_of(
     st.none(),

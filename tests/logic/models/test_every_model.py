@@ -144,15 +144,15 @@ def test_all_models_at_once_score_as_each_alone() -> None:
         trainer = new(name)
         trainer.learn(stream(name, 300))
         scorers.append(Scorer.from_snapshot(trainer.snapshot().pack()))
-    panel = LinearScorerSet(scorers, NAMES)
-    assert panel.models == tuple(BINARY)
+    together = LinearScorerSet(scorers, NAMES)
+    assert together.models == tuple(BINARY)
     luck = random.Random(3)
     for _ in range(50):
         x = [luck.gauss(0, 3) for _ in NAMES]
         alone = [
             scorer.score([x[place] for place in BINARY[scorer.snapshot.model].places]) for scorer in scorers
         ]  # type: ignore[index]
-        assert panel.scores(x) == pytest.approx(alone, abs=1e-9)
+        assert together.scores(x) == pytest.approx(alone, abs=1e-9)
 
 
 def _sizes(name: ModelName, count: int) -> list[int]:

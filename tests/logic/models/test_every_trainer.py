@@ -42,7 +42,7 @@ def new(request: pytest.FixtureRequest) -> Callable[[], Trainer]:
 
 
 def stream(trainer: Trainer, count: int, seed: int = 1) -> Iterator[Example]:
-    """Actions pay by the first feature; items are touched in pairs; groups lie apart."""
+    """Actions pay by the first feature; items come in pairs; groups lie apart."""
     luck, width = random.Random(seed), WIDTH.get(trainer.name, 0)
     for at in range(count):
         x = [luck.gauss(3.0 * (at % 3), 1.0) for _ in range(width)]

@@ -17,29 +17,29 @@ PLACES = range(len(FEATURES))
 
 
 def test_amounts_follow_the_own_mean_as_far_as_it_says_something() -> None:
-    luck, worths = random.Random(1), OrderValueModel()
+    luck, order_values = random.Random(1), OrderValueModel()
     for _ in range(3_000):
         own = luck.uniform(10, 200)
-        worths.learn(math.log1p(own), 20 + 0.5 * own + luck.gauss(0, 5))
-        worths.learn(0.0, luck.uniform(5, 15))
-    learnt = worths.learnt()
+        order_values.learn(math.log1p(own), 20 + 0.5 * own + luck.gauss(0, 5))
+        order_values.learn(0.0, luck.uniform(5, 15))
+    learnt = order_values.learnt()
     assert learnt.of(math.log1p(100)) == pytest.approx(70, rel=0.03)
     assert learnt.of(0.0) == pytest.approx(10, rel=0.05)
 
 
 @pytest.mark.parametrize("amount", [math.nan, math.inf, -1.0])
 def test_amounts_that_are_none_say_nothing(amount: float) -> None:
-    worths, clean = OrderValueModel(), OrderValueModel()
-    worths.learn(1.0, amount)
-    assert worths == clean
-    assert worths.learnt().finite
+    order_values, clean = OrderValueModel(), OrderValueModel()
+    order_values.learn(1.0, amount)
+    assert order_values == clean
+    assert order_values.learnt().finite
 
 
 def test_few_purchases_are_not_taken_at_their_word() -> None:
-    worths = OrderValueModel()
+    order_values = OrderValueModel()
     for own, amount in ((10.0, 10.0), (1_000.0, 1_000.0)):
-        worths.learn(math.log1p(own), amount)
-    assert worths.learnt().slope < 0.2
+        order_values.learn(math.log1p(own), amount)
+    assert order_values.learnt().slope < 0.2
 
 
 def usual(count: int, seed: int = 1) -> Usual:

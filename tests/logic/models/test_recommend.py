@@ -16,13 +16,15 @@ from schemas.errors import Foreign
 DAY = 86_400_000
 
 
-def touch(item: str, *recent: str, at_ms: int = 0, weight: float = 2.0, segment: str = "new") -> Interaction:
+def interaction(
+    item: str, *recent: str, at_ms: int = 0, weight: float = 2.0, segment: str = "new"
+) -> Interaction:
     return Interaction(at_ms=at_ms, item=item, weight=weight, recent=list(recent), segment=segment)
 
 
-def learned(*touches: Interaction, half_life_ms: int = 30 * DAY) -> Recommender:
+def learned(*interactions: Interaction, half_life_ms: int = 30 * DAY) -> Recommender:
     recommender = Recommender(half_life_ms)
-    recommender.learn(touches)
+    recommender.learn(interactions)
     return recommender
 
 
@@ -36,14 +38,14 @@ def items(recommender: Recommender, *recent: str, segment: str = "new", k: int =
 
 def test_what_goes_together_is_recommended_and_what_they_have_is_not() -> None:
     together = [
-        touch("tea"),
-        touch("cup", "tea"),
-        touch("tea"),
-        touch("cup", "tea"),
-        touch("tea"),
-        touch("pot", "tea"),
+        interaction("tea"),
+        interaction("cup", "tea"),
+        interaction("tea"),
+        interaction("cup", "tea"),
+        interaction("tea"),
+        interaction("pot", "tea"),
     ]
-    recommender = learned(*together, *[touch("tv")] * 20)
+    recommender = learned(*together, *[interaction("tv")] * 20)
     assert items(recommender, "tea")[:2] == ["cup", "pot"]
     assert "tea" not in items(recommender, "tea")
     assert index_of(recommender).recommend(["tea"], "new", 1, exclude=["cup"]) == ["pot"]
@@ -51,7 +53,9 @@ def test_what_goes_together_is_recommended_and_what_they_have_is_not() -> None:
 
 def test_cold_starts_take_the_segment_and_then_everyone() -> None:
     recommender = learned(
-        *[touch("a", segment="vip")] * 3, touch("b", segment="vip"), *[touch("c", segment="new")] * 9
+        *[interaction("a", segment="vip")] * 3,
+        interaction("b", segment="vip"),
+        *[interaction("c", segment="new")] * 9,
     )
     assert items(recommender, segment="vip") == ["a", "b", "c"]
     assert items(recommender, "never seen", segment="unheard of") == ["c", "a", "b"]
@@ -72,7 +76,7 @@ def test_companions_are_by_the_cosine_of_plain_counts(stream: list[tuple[str, li
                 together[item, other] += 1
                 together[other, item] += 1
     companions = index_of(
-        learned(*(touch(item, *recent, weight=1.0) for item, recent in stream))
+        learned(*(interaction(item, *recent, weight=1.0) for item, recent in stream))
     ).snapshot.companions
     found = {(item, other): score for item, others in companions.items() for other, score in others}
     assert found == pytest.approx(
@@ -83,39 +87,47 @@ def test_companions_are_by_the_cosine_of_plain_counts(stream: list[tuple[str, li
 def test_a_rare_item_does_not_inherit_what_others_left() -> None:
     recommender = Recommender(30 * DAY, neighbours=4)
     recommender.learn(
-        touch(item, "tea") for number in range(60) for item in ("tea", "cup", "pot", "jug", f"once-{number}")
+        interaction(item, "tea")
+        for number in range(60)
+        for item in ("tea", "cup", "pot", "jug", f"once-{number}")
     )
     assert items(recommender, "tea") == ["cup", "jug", "pot"]
 
 
 def test_old_companions_fade() -> None:
-    old = [touch("a"), *[touch("b", "a")] * 4]
-    recent = [touch("c", "a", at_ms=120 * DAY)]
+    old = [interaction("a"), *[interaction("b", "a")] * 4]
+    recent = [interaction("c", "a", at_ms=120 * DAY)]
     assert items(learned(*old, *recent), "a")[0] == "c"
 
 
 def test_scores_stay_finite_over_many_half_lives() -> None:
     recommender = learned(
-        *[touch("b", "a", at_ms=number * DAY) for number in range(0, 3_000, 7)],
-        touch("a", "b", at_ms=2_999 * DAY),
+        *[interaction("b", "a", at_ms=number * DAY) for number in range(0, 3_000, 7)],
+        interaction("a", "b", at_ms=2_999 * DAY),
         half_life_ms=DAY,
     )
     assert Recommender.unpack(recommender.pack()).pack() == recommender.pack()
 
 
 def test_an_order_says_more_than_a_view() -> None:
-    assert items(learned(touch("a"), touch("b", "a", weight=0.2), touch("c", "a", weight=2.0)), "a")[0] == "c"
+    assert (
+        items(
+            learned(interaction("a"), interaction("b", "a", weight=0.2), interaction("c", "a", weight=2.0)),
+            "a",
+        )[0]
+        == "c"
+    )
 
 
 def test_memory_is_bounded_by_items_and_neighbours() -> None:
     recommender = Recommender(DAY, items_max=50, neighbours=4)
     recommender.learn(
-        touch(f"i{number}", f"i{number - 1}", f"i{number - 2}", segment=f"s{number}")
+        interaction(f"i{number}", f"i{number - 1}", f"i{number - 2}", segment=f"s{number}")
         for number in range(2_000)
     )
     before = len(recommender.pack())
     recommender.learn(
-        touch(f"i{number}", f"i{number - 1}", f"i{number - 2}", segment=f"s{number}")
+        interaction(f"i{number}", f"i{number - 1}", f"i{number - 2}", segment=f"s{number}")
         for number in range(2_000, 4_000)
     )
     assert len(recommender.pack()) < before * 1.2
@@ -123,18 +135,20 @@ def test_memory_is_bounded_by_items_and_neighbours() -> None:
 
 
 def test_the_same_touches_give_the_same_bytes_however_often_it_was_stopped() -> None:
-    touches = [
-        touch(f"i{number * number % 23}", f"i{number % 7}", at_ms=number * DAY) for number in range(300)
+    interactions = [
+        interaction(f"i{number * number % 23}", f"i{number % 7}", at_ms=number * DAY) for number in range(300)
     ]
     stopped = Recommender(DAY)
     for start in range(0, 300, 37):
         stopped = Recommender.unpack(stopped.pack())
-        stopped.learn(touches[start : start + 37])
-    assert stopped.pack() == learned(*touches, half_life_ms=DAY).pack()
+        stopped.learn(interactions[start : start + 37])
+    assert stopped.pack() == learned(*interactions, half_life_ms=DAY).pack()
 
 
 def test_touches_that_say_nothing_are_counted() -> None:
-    recommender = learned(touch(""), touch("a", weight=0.0), touch("a", weight=float("nan")))
+    recommender = learned(
+        interaction(""), interaction("a", weight=0.0), interaction("a", weight=float("nan"))
+    )
     assert (recommender.learnt, recommender.dropped) == (0, 3)
     assert items(recommender, "a") == []
 
@@ -161,16 +175,16 @@ def test_damage_is_refused(body: bytes) -> None:
 
 def test_the_challenger_learns_within_bounds_and_goes_on_from_what_it_dumped() -> None:
     whole, first, second = (Challenger(items_max=5) for _ in range(3))
-    touches = [
-        touch(f"i{number * number % 11}", f"i{number % 7}", f"i{number % 5}", weight=number % 4 + 0.5)
+    interactions = [
+        interaction(f"i{number * number % 11}", f"i{number % 7}", f"i{number % 5}", weight=number % 4 + 0.5)
         for number in range(300)
     ]
-    for each in touches:
+    for each in interactions:
         whole.learn(each)
-    for each in touches[:133]:
+    for each in interactions[:133]:
         first.learn(each)
     second.load(first.dump())
-    for each in touches[133:]:
+    for each in interactions[133:]:
         second.learn(each)
     assert second.dump() == whole.dump()
     assert second.companions() == whole.companions()
@@ -182,7 +196,7 @@ def test_the_challenger_learns_within_bounds_and_goes_on_from_what_it_dumped() -
 def test_the_challengers_companions_are_those_that_river_predicts_best() -> None:
     challenger = Challenger()
     for number in range(2_000):
-        challenger.learn(touch(f"i{number * number % 23}", f"i{number % 17}", f"i{number % 5}"))
+        challenger.learn(interaction(f"i{number * number % 23}", f"i{number % 17}", f"i{number % 5}"))
     model, names = challenger._model, challenger._names
     level = model.global_mean.get()
     for item, companions in challenger.companions().items():
@@ -201,7 +215,7 @@ def test_the_challenger_tells_of_two_that_were_never_seen_together() -> None:
     for _ in range(8_000):
         place, one, other = luck.choice("ab"), luck.randrange(count), luck.randrange(count)
         if one + other != count - 1:
-            challenger.learn(touch(f"{place}{one}", f"{place}{other}"))
+            challenger.learn(interaction(f"{place}{one}", f"{place}{other}"))
     told = challenger._model.predict_one
     for one in range(count):
         unseen = told(f"a{one}", f"a{count - 1 - one}")
@@ -212,7 +226,7 @@ def test_the_challenger_tells_of_two_that_were_never_seen_together() -> None:
 def test_the_challenger_stays_finite(weight: float) -> None:
     challenger = Challenger()
     for number in range(3_000):
-        challenger.learn(touch(f"i{number % 2}", f"i{1 - number % 2}", "i0", "i1", weight=weight))
+        challenger.learn(interaction(f"i{number % 2}", f"i{1 - number % 2}", "i0", "i1", weight=weight))
     assert all(
         0.0 < score < 2.0 for companions in challenger.companions().values() for _, score in companions
     )

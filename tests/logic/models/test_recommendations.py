@@ -16,10 +16,10 @@ from schemas.config import Recommendation, Rules, Touch
 from schemas.errors import Foreign
 from schemas.wire.triggers import Example
 
-PROMOTED = 9_000  # touches: the challenger has won by then where counts are thin
+PROMOTED = 9_000  # interactions: the challenger has won by then where counts are thin
 
 
-def trainer() -> RecommendationTrainer:
+def new() -> RecommendationTrainer:
     return RecommendationTrainer(Rules(recommendation=Recommendation(touch=(Touch(event="Viewed"),))))
 
 
@@ -63,27 +63,27 @@ def learners(snapshots: Iterable[Announced]) -> list[str]:
 
 class TestByRule:
     def test_a_challenger_that_sees_further_takes_over_and_is_served_at_once(self) -> None:
-        taught = trainer()
-        served = learners(taught.learn(thin(PROMOTED)))
-        assert (taught.champion, taught.promotions) == (challenger.NAME, 1)
+        trainer = new()
+        served = learners(trainer.learn(thin(PROMOTED)))
+        assert (trainer.champion, trainer.promotions) == (challenger.NAME, 1)
         assert served == [ITEM_TO_ITEM] * 8 + [
             challenger.NAME
-        ]  # after 64, 128 ... 8,192 touches; and when it won, though none was due
-        assert set(taught.contest()) == {ITEM_TO_ITEM, challenger.NAME}
-        assert taught.figures()["hit_rate"] == taught.contest()[challenger.NAME]["hit_rate"]
+        ]  # after 64, 128 ... 8,192 interactions; and when it won, though none was due
+        assert set(trainer.contest()) == {ITEM_TO_ITEM, challenger.NAME}
+        assert trainer.figures()["hit_rate"] == trainer.contest()[challenger.NAME]["hit_rate"]
 
     def test_one_that_does_not_stays_what_it_is(self) -> None:
-        taught = trainer()
-        assert set(learners(taught.learn(mates(PROMOTED)))) == {ITEM_TO_ITEM}
-        assert (taught.champion, taught.promotions) == (ITEM_TO_ITEM, 0)
-        assert taught.contest()[ITEM_TO_ITEM]["hit_rate"] > 0.9
+        trainer = new()
+        assert set(learners(trainer.learn(mates(PROMOTED)))) == {ITEM_TO_ITEM}
+        assert (trainer.champion, trainer.promotions) == (ITEM_TO_ITEM, 0)
+        assert trainer.contest()[ITEM_TO_ITEM]["hit_rate"] > 0.9
 
     def test_stopped_before_and_after_the_promotion_it_says_the_same(self) -> None:
-        whole, given = trainer(), list(thin(PROMOTED))
+        whole, given = new(), list(thin(PROMOTED))
         expected = [snapshot.pack() for snapshot in whole.learn(given)]
-        stopped, said = trainer(), []
+        stopped, said = new(), []
         for begin in range(0, PROMOTED, 1_999):
-            after = trainer()
+            after = new()
             if begin:
                 assert after.load(stopped.dump())
             said += [snapshot.pack() for snapshot in after.learn(given[begin : begin + 1_999])]
@@ -94,18 +94,18 @@ class TestByRule:
 
 class TestByHand:
     def test_there_and_back_each_once(self) -> None:
-        taught = trainer()
-        taught.learn(mates(100))
-        assert taught.grant(1, challenger.NAME)
-        snapshot = taught.next_snapshot()
-        assert (taught.champion, snapshot.learner, snapshot.version) == (
+        trainer = new()
+        trainer.learn(mates(100))
+        assert trainer.grant(1, challenger.NAME)
+        snapshot = trainer.next_snapshot()
+        assert (trainer.champion, snapshot.learner, snapshot.version) == (
             challenger.NAME,
             challenger.NAME,
-            taught.version,
+            trainer.version,
         )
-        assert not taught.grant(1, challenger.NAME)
-        again = trainer()
-        assert again.load(taught.dump())
+        assert not trainer.grant(1, challenger.NAME)
+        again = new()
+        assert again.load(trainer.dump())
         assert not again.grant(1, challenger.NAME)
         assert not again.grant(2, "nobody")
         assert again.grant(3, ITEM_TO_ITEM)
@@ -119,18 +119,18 @@ class TestByHand:
 @pytest.mark.parametrize("by_hand", [False, True])
 def test_what_is_compared_is_what_the_shards_serve(by_hand: bool) -> None:
     """Each index, taken up as a shard would, asked of what the customer had before."""
-    taught = trainer()
+    trainer = new()
     served, hits, looks = None, 0.0, 0.0
     if by_hand:
-        taught.promote(challenger.NAME)
+        trainer.promote(challenger.NAME)
     for at, each in enumerate(thin(3_000)):
         if served is not None and at % 4 == 0 and each.action not in each.recent:
             found = served.recommend(each.recent, each.segment, HITS_OF)
             looks, hits = looks * 0.999 + 1.0, hits * 0.999 + (each.action in found)
-        for snapshot in taught.learn([each]):
+        for snapshot in trainer.learn([each]):
             served = RecommendationIndex.from_snapshot(snapshot.pack())
     assert looks > 0.0
-    assert taught.figures()["hit_rate"] == pytest.approx(hits / looks)
+    assert trainer.figures()["hit_rate"] == pytest.approx(hits / looks)
 
 
 @pytest.mark.parametrize(
@@ -144,19 +144,19 @@ def test_what_is_compared_is_what_the_shards_serve(by_hand: bool) -> None:
     ],
 )
 def test_a_contest_that_is_none_is_refused(damage: dict[str, object]) -> None:
-    *kept, more = msgspec.msgpack.decode(trainer().dump())
+    *kept, more = msgspec.msgpack.decode(new().dump())
     with pytest.raises(Foreign):
-        trainer().load(msgspec.msgpack.encode([*kept, {"contest": more["contest"] | damage}]))
+        new().load(msgspec.msgpack.encode([*kept, {"contest": more["contest"] | damage}]))
 
 
 class TestOfOlderReleases:
     def test_a_checkpoint_goes_on_counting_and_the_contest_begins_anew(self) -> None:
-        taught = trainer()
-        taught.learn(mates(500))
-        body, version, *rest = msgspec.msgpack.decode(taught.dump())
+        trainer = new()
+        trainer.learn(mates(500))
+        body, version, *rest = msgspec.msgpack.decode(trainer.dump())
         sides = {"item_to_item": [3.0, 2.0, 1.0], "biased_mf": [3.0, 1.0, 1.0]}
         more = {"looks": 3.0, "hits": 2.0, "challenger": b"of customers", "sides": sides}
-        again = trainer()
+        again = new()
         assert again.load(msgspec.msgpack.encode([body, version, *rest[:-1], more]))
         assert (again.version, again.examples, again.champion) == (version, 500, ITEM_TO_ITEM)
         assert again.figures() == {}

@@ -356,8 +356,7 @@ def test_an_event_says_that_it_is_history(context: Any, expected: bool) -> None:
     assert accepted(message(context=context)).backfill is expected
 
 
-# --- personal data
-# ----------------------------------------------------------------------------------------------------
+# --- personal data --------------------------------------------------------------------------------
 
 
 def unmarked(traits: dict[str, Any]) -> dict[str, Any]:
@@ -497,8 +496,7 @@ def test_a_rounded_number_is_marked_and_compared_with_nobodys() -> None:
     assert "city" in found.record
 
 
-# --- the tracking plan
-# ------------------------------------------------------------------------------------------------
+# --- the tracking plan ----------------------------------------------------------------------------
 
 PLAN = {"Bought": lambda properties: None if "total" in properties else "`total` is missing"}
 

@@ -175,8 +175,7 @@ def test_the_packaged_rules_are_sound() -> None:
     assert len(CompiledRules(config, 1, 64).tags) == len(config.tag)
 
 
-# --- how a customer is shown
-# ------------------------------------------------------------------------------------------
+# --- how a customer is shown ----------------------------------------------------------------------
 
 
 def test_a_customer_is_shown_with_figures_by_name_and_the_heaviest_tag_first() -> None:

@@ -18,8 +18,7 @@ from schemas.records.customer_profile import MICRO, Sealed, Sensitive
 from tests.people import ANA, BOB, LEFT, ORDERS, RISK, SCORES, V, events, segment, tag, trigger, waited
 from tests.world import DAY, HOUR, MINUTE, SECOND, START_MS, World, person, visitor
 
-# --- facts
-# ------------------------------------------------------------------------------------------------------------
+# --- facts ----------------------------------------------------------------------------------------
 
 
 def test_events_add_up_in_the_fragment_of_their_origin() -> None:
@@ -176,8 +175,7 @@ def test_fragments_are_bounded_and_what_folds_together_is_not_lost() -> None:
     assert events(world) == 2 * len(visitors)
 
 
-# --- tags, segments, stages
-# -------------------------------------------------------------------------------------------
+# --- tags, segments, stages -----------------------------------------------------------------------
 
 
 def test_a_tag_is_on_while_its_expression_holds() -> None:
@@ -266,8 +264,7 @@ def test_tags_and_segments_see_the_stage_that_is_reached_now() -> None:
     assert (profile.stage, profile.segment, list(profile.tags)) == ("slipping", "risk", ["going"])
 
 
-# --- questions
-# --------------------------------------------------------------------------------------------------------
+# --- questions ------------------------------------------------------------------------------------
 
 
 def test_a_question_is_answered_when_its_time_is_over() -> None:
@@ -296,8 +293,7 @@ def test_one_question_at_a_time_and_no_more_often_than_configured() -> None:
     assert [example.asked_ms for example in world.examples()] == [START_MS + days * DAY for days in (0, 2)]
 
 
-# --- timers
-# -----------------------------------------------------------------------------------------------------------
+# --- timers ---------------------------------------------------------------------------------------
 
 
 def test_a_profile_that_nothing_can_happen_to_any_more_sleeps_for_a_year_at_a_time() -> None:
@@ -368,8 +364,7 @@ def test_the_index_is_never_later_than_what_it_is_for() -> None:
     assert 0 < profile.indexed_ms <= min(dues)
 
 
-# --- customers that become one
-# ------------------------------------------------------------------------------------------
+# --- customers that become one --------------------------------------------------------------------
 
 
 def test_two_customers_become_one_with_all_that_both_did() -> None:
@@ -452,8 +447,7 @@ def test_a_customer_that_absorbs_is_bounded_too() -> None:
     assert events(world, head) == 121
 
 
-# --- rules that change
-# ------------------------------------------------------------------------------------------------
+# --- rules that change ----------------------------------------------------------------------------
 
 
 def test_new_rules_hold_from_their_place_in_the_log_on() -> None:

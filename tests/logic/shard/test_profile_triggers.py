@@ -8,8 +8,7 @@ from flows.logic.facets.decisions import trigger_id
 from tests.people import ANA, BOB, LEFT, ORDERS, RISK, SCORES, V, events, segment, tag, trigger, waited
 from tests.world import DAY, HOUR, MINUTE, SECOND, START_MS, World
 
-# --- triggers
-# ---------------------------------------------------------------------------------------------------------
+# --- triggers -------------------------------------------------------------------------------------
 
 
 def test_an_event_fires_a_trigger_with_reasons_and_receipt() -> None:
@@ -158,8 +157,7 @@ def test_a_cooldown_silences_and_the_decision_says_so() -> None:
     )
 
 
-# --- "A, then no B"
-# ---------------------------------------------------------------------------------------------------
+# --- "A, then no B" -------------------------------------------------------------------------------
 
 
 def test_a_then_no_b_fires_when_the_time_is_over() -> None:
@@ -234,8 +232,7 @@ def test_a_wait_whose_rule_is_gone_ends_in_silence() -> None:
     assert world.profile(ANA).waits == []
 
 
-# --- history
-# ----------------------------------------------------------------------------------------------------------
+# --- history --------------------------------------------------------------------------------------
 
 BUYER = (
     ORDERS
