@@ -64,9 +64,9 @@ def _union(a: list[int], b: list[int]) -> list[int]:
 
 def _current(state: Any, now_ms: int) -> tuple[int, int] | None:
     """Return the run that today or yesterday belongs to, if there is one."""
+    days: list[int] = state or []
     today = now_ms // DAY_MS
-    runs = list(zip(state[::2], state[1::2], strict=True)) if state else []
-    for first, last in reversed(runs):
+    for first, last in reversed(list(zip(days[::2], days[1::2], strict=True))):
         if first <= today:
             return (first, last) if last >= today - 1 else None
     return None
