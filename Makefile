@@ -10,6 +10,9 @@ SET_UP := .venv/.set-up
 # Tried in this order; make setup PYTHON=/path/to/python3.12 names another one.
 PYTHON := python3.12 python3.11 python3 python
 ARGS :=
+# Many tests wait for real servers: one process more than there are cores, up to four.
+CORES := $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1)
+IN_PARALLEL := --numprocesses $(shell echo $$(( $(CORES) < 4 ? $(CORES) + 1 : 4 ))) --dist loadgroup
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | while IFS=$$'\t' read -r target words; do printf '  make %-15s %s\n' "$$target" "$$words"; done
@@ -20,10 +23,13 @@ demo: setup ## the life of a simulated shop, live in the terminal (Ctrl-C ends i
 	@$(BIN)/millrace demo $(ARGS)
 
 test: setup ## all tests; make test ARGS="-k gateway" for some
-	@$(BIN)/pytest --numprocesses logical --maxprocesses 4 --dist loadgroup $(ARGS)
+	@$(BIN)/pytest $(IN_PARALLEL) $(ARGS)
+
+quick: setup ## what thinks, with few examples of each property, and the floors: about a minute
+	@HYPOTHESIS_PROFILE=quick $(BIN)/pytest -q $(IN_PARALLEL) -m "not slow and not long" tests/logic tests/schemas tests/test_floors.py $(ARGS)
 
 test-bare: setup ## the tests that look for Redis, Java, Node.js ... as on a machine that has none of them
-	@$(BIN)/python tests/bare.py $(BIN)/pytest --numprocesses logical --maxprocesses 4 --dist loadgroup -m "parts and not slow" $(ARGS)
+	@$(BIN)/python tests/bare.py $(BIN)/pytest $(IN_PARALLEL) -m "parts and not slow" $(ARGS)
 
 test-slow: setup ## the tests that take minutes: real faults on the real thing
 	@$(BIN)/pytest -m slow $(ARGS)

@@ -2,6 +2,7 @@
 broker.
 """
 
+import os
 import tempfile
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -19,7 +20,8 @@ pytest_plugins = ["tests.kafka_broker"] if find_spec("tests.kafka_broker") else 
 
 # The machines that tests run on are shared: how fast examples are made says nothing about the code.
 settings.register_profile("millrace", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("millrace")
+settings.register_profile("quick", settings.get_profile("millrace"), max_examples=10)  # of `make quick`
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "millrace"))
 
 
 COMPILED = not decisions.__file__.endswith(".py")

@@ -81,6 +81,7 @@ def coverage(resamples: int, n: int, log: Logging, policy: Logging = judged) -> 
     return {name: count / resamples for name, count in hits.items()}
 
 
+@pytest.mark.long
 def test_intervals_cover_the_truth() -> None:
     for name, share in coverage(120, 1_000, softmax_log(-0.5, 0.2)).items():
         assert 0.89 <= share <= 0.99, name  # four standard errors of 120 resamples

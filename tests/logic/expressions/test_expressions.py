@@ -555,6 +555,7 @@ def same(left: Any, right: Any) -> bool:
     return repr(left) == repr(right) or (left == right and type(left) is type(right))
 
 
+@pytest.mark.long
 @settings(max_examples=400, deadline=None)
 @given(text=bool_text, subject=views)
 @example(text="(1 not in (1, -2, 3.5))", subject=view())
@@ -565,6 +566,7 @@ def test_conditions_give_what_a_naive_interpreter_gives(text: str, subject: Any)
         assert compiled(subject) is bool(naive(ast.parse(text, mode="eval").body, subject))
 
 
+@pytest.mark.long
 @settings(max_examples=400, deadline=None)
 @given(text=number_text, subject=views)
 def test_calculations_give_what_a_naive_interpreter_gives(text: str, subject: Any) -> None:
@@ -588,6 +590,7 @@ def test_most_generated_expressions_are_accepted() -> None:
     assert sum(accepted) > 0.8 * len(seen)
 
 
+@pytest.mark.long
 @settings(max_examples=300, deadline=None)
 @given(text=bool_text, subject=odd_views)
 def test_a_compiled_expression_never_raises(text: str, subject: Any) -> None:

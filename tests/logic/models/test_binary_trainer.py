@@ -94,6 +94,7 @@ class TestTrainer:
         assert snapshots == expected
         assert trainer.snapshot().digest == whole.snapshot().digest
 
+    @pytest.mark.long
     def test_another_process_with_another_hash_seed_learns_the_same(self) -> None:
         code = "from tests.logic.models.simulated_churn import trained;print(trained().snapshot().digest)"
         outputs = {

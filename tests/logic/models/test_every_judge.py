@@ -102,6 +102,7 @@ def _sizes(new: Callable[[], Any], count: int) -> list[int]:
     return sizes
 
 
+@pytest.mark.long
 def test_memory_is_bounded(new: Callable[[], Any]) -> None:
     sizes = _sizes(new, 6_000)
     assert sizes[-1] < 1.1 * sizes[0]

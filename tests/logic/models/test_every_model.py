@@ -164,6 +164,7 @@ def _sizes(name: ModelName, count: int) -> list[int]:
     return sizes
 
 
+@pytest.mark.long
 def test_memory_is_bounded() -> None:
     sizes = _sizes("churn", 50_000)
     assert max(sizes) < 256 * 1024
@@ -177,6 +178,7 @@ def test_memory_is_bounded_after_a_million(name: ModelName) -> None:
     assert sizes[-1] < 1.1 * sizes[0]
 
 
+@pytest.mark.long
 def test_rare_answers_may_weigh_more_and_probabilities_stay_right() -> None:
     luck, width = random.Random(2), len(BINARY["fraud"].features)
     trainer = BinaryTrainer("fraud", BINARY["fraud"].features, 0.05, positive_weight=10.0)
@@ -207,6 +209,7 @@ def test_a_challenger_that_is_better_becomes_champion_and_one_that_is_not_does_n
     assert trainer.snapshot().learner == "newton"
 
 
+@pytest.mark.long
 def test_an_error_that_jumps_raises_the_alarm_and_forgetting_helps() -> None:
     losses = {}
     for forget in (False, True):

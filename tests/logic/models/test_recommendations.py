@@ -78,6 +78,7 @@ class TestByRule:
         assert (trainer.champion, trainer.promotions) == (ITEM_TO_ITEM, 0)
         assert trainer.contest()[ITEM_TO_ITEM]["hit_rate"] > 0.9
 
+    @pytest.mark.long
     def test_stopped_before_and_after_the_promotion_it_says_the_same(self) -> None:
         whole, given = new(), list(thin(PROMOTED))
         expected = [snapshot.pack() for snapshot in whole.learn(given)]

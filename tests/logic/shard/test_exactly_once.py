@@ -5,6 +5,7 @@ import random
 from collections.abc import Iterator
 
 import msgspec
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -60,6 +61,7 @@ def profiles(world: World) -> Iterator[Profile]:
     )
 
 
+@pytest.mark.long
 @settings(max_examples=300, deadline=None)
 @given(seed=st.integers(0, 2**32), steps=st.integers(1, 120))
 def test_every_message_counts_once(seed: int, steps: int) -> None:

@@ -178,6 +178,7 @@ def replayed(world: World, luck: random.Random) -> MemoryShards:
 lives = {"seed": st.integers(0, 2**32), "steps": st.integers(1, 120)}
 
 
+@pytest.mark.long
 @settings(max_examples=100, deadline=None)
 @given(**lives)
 def test_the_same_log_gives_the_same_state(seed: int, steps: int) -> None:
@@ -186,6 +187,7 @@ def test_the_same_log_gives_the_same_state(seed: int, steps: int) -> None:
     assert contents(replayed(world, luck)) == contents(world.store)
 
 
+@pytest.mark.long
 @pytest.mark.breaking
 @settings(max_examples=50, deadline=None)
 @given(**lives)

@@ -220,6 +220,7 @@ def compare(seed: int, steps: int) -> None:
             assert history.world.counters().get(name, 0) == reference.world.counters().get(name, 0), name
 
 
+@pytest.mark.long
 @settings(max_examples=60, deadline=None)
 @given(seed=st.integers(0, 2**32), steps=st.integers(1, 60))
 def test_as_if_they_had_never_been_united(seed: int, steps: int) -> None:
