@@ -16,9 +16,8 @@ import msgspec
 
 from connectors.raw.log import START
 from flows.lab.chaos.booked_traffic import Book, Sent
-from flows.lab.chaos.site import ON_ORDER, SHARDS, Site
+from flows.lab.chaos.site import CRM, GONE, ON_ORDER, SHARDS, Site
 from flows.lab.demo.trigger_receiver import Got
-from flows.lab.simulate.workers import CRM
 from flows.logic.shard.machine import ShardMachine
 from flows.profile import Worker
 from flows.runtime import rules_in_force
@@ -33,7 +32,6 @@ from schemas.records.outbox_lanes import Lane
 from schemas.wire.events import Fact
 from schemas.wire.triggers import Trigger
 from state import state_digest
-from state.damage import GONE
 from state.digest_entries import Sealing, Unseal
 from state.memory.memory_directory import MemoryDirectory
 from state.memory.memory_shards import MemoryShards
