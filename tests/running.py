@@ -111,7 +111,7 @@ class Running:
         def answered() -> bool:
             with suppress(httpx.TransportError):
                 answers.append(self.http.get(f"/v1/profiles/user_id:{user}", auth=("demo-read", "")))
-            return bool(answers) and answers[-1].status_code != 503
+            return bool(answers) and answers[-1].status_code not in (429, 503)
 
         self.eventually(answered)
         assert answers[-1].status_code in (200, 404), answers[-1].text
