@@ -6,6 +6,8 @@ secure_delete`: it is overwritten), so no backup or archive of whatever age can 
 keys are wrapped by the key-encryption key of the key file, which is not in here.
 """
 
+import errno
+import os
 import sqlite3
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -97,21 +99,22 @@ class KeyCopy:
         return n
 
     def _replace(self, buckets: dict[int, dict[bytes, bytes]]) -> None:
-        self._file.execute("BEGIN IMMEDIATE")
+        """Write these buckets as they are now, all or none. Raises `OSError` on a full disk."""
         try:
+            self._file.execute("BEGIN IMMEDIATE")
             for bucket, held in buckets.items():
-                known = dict(
-                    self._file.execute("SELECT origin, wrapped FROM keys WHERE bucket = ?", (bucket,))
-                )
-                gone = [(bucket, origin) for origin in known.keys() - held.keys()]
-                self._file.executemany("DELETE FROM keys WHERE bucket = ? AND origin = ?", gone)
-                new = [
-                    (bucket, origin, wrapped)
-                    for origin, wrapped in held.items()
-                    if known.get(origin) != wrapped
-                ]
-                self._file.executemany("INSERT OR REPLACE INTO keys VALUES (?, ?, ?)", new)
-        except BaseException:
-            self._file.execute("ROLLBACK")
+                self._write(bucket, held)
+            self._file.execute("COMMIT")
+        except BaseException as error:
+            if self._file.in_transaction:  # a full disk has ended it
+                self._file.execute("ROLLBACK")
+            if isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode == sqlite3.SQLITE_FULL:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path)) from error
             raise
-        self._file.execute("COMMIT")
+
+    def _write(self, bucket: int, held: dict[bytes, bytes]) -> None:
+        known = dict(self._file.execute("SELECT origin, wrapped FROM keys WHERE bucket = ?", (bucket,)))
+        gone = [(bucket, origin) for origin in known.keys() - held.keys()]
+        self._file.executemany("DELETE FROM keys WHERE bucket = ? AND origin = ?", gone)
+        new = [(bucket, origin, wrapped) for origin, wrapped in held.items() if known.get(origin) != wrapped]
+        self._file.executemany("INSERT OR REPLACE INTO keys VALUES (?, ?, ?)", new)
