@@ -9,17 +9,19 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from random import Random
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
 import pytest
 
 from flows.lab.chaos.booked_traffic import BATCH, ORDER, Book, Message, Publisher, Sent
-from flows.lab.chaos.final_count import Loss, _messages, _triggers
+from flows.lab.chaos.final_count import CONSUMERS, Loss, _messages, _triggers
 from flows.lab.chaos.loss_report import ELSEWHERE, Strike, rows
-from flows.lab.chaos.site import ON_ORDER
+from flows.lab.chaos.site import ON_ORDER, document
 from flows.lab.chaos.strikes import _dead, wrong_clock, zombie
 from flows.lab.demo.trigger_receiver import Got
+from schemas.records.outbox_lanes import Lane
 from tests.kafka_broker import available
 from tests.running import environment
 from tests.waiting import eventually
@@ -75,6 +77,13 @@ def test_a_cut_tail_with_the_log_in_kafka_loses_no_acknowledged_event() -> None:
 
 
 # --- the instruments ---
+
+
+def test_the_count_waits_for_the_receivers_that_the_site_has(tmp_path: Path) -> None:
+    """It waited for another one once: everything had arrived, and the run was called unfinished."""
+    moody: Any = SimpleNamespace(url="http://127.0.0.1:1", secret="whsec_c2VjcmV0")
+    connectors = document(tmp_path, "always", moody, moody, "")["connector"]
+    assert set(CONSUMERS[Lane.TRIGGERS]) == {connector["name"] for connector in connectors}
 
 
 def got(cause: str, identity: str) -> Got:
