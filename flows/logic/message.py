@@ -54,23 +54,6 @@ class Message(
     context: dict[str, Any] | None = None
 
 
-class Stated(msgspec.Struct):
-    """An event that is not refused, before its values are looked at for personal data."""
-
-    message: Message
-    name: str
-    group: str
-    time_ms: int
-    message_id: str
-    identifiers: list[Identifier]
-    properties: dict[str, Any]
-    traits: dict[str, Any]
-    sensitive: dict[str, Any]
-    company: dict[str, Any]
-    record: dict[str, str]
-    removed: dict[str, int]
-
-
 class Checked(msgspec.Struct):
     """A valid event; personal data still in the open, in `sensitive`."""
 
@@ -86,14 +69,21 @@ class Checked(msgspec.Struct):
     traits: dict[str, Any]
     sensitive: dict[str, Any]
     record: dict[str, str] = {}  # what matching compares; empty where there is too little of it
-    removed: dict[
-        str, int
-    ] = {}  # personal data that was taken out and is not kept: what told it -> how often
+    # personal data that was taken out and is not kept: what told it -> how often
+    removed: dict[str, int] = {}
     content: bytes = b""  # marks of what it says, where repetitions are dropped
     backfill: bool = False  # history, of which nothing is sent
-    previous: tuple[bytes, bytes] | None = (
-        None  # of an alias with a user id: whom its previousId names, as a user and as a visitor
-    )
+    # of an alias with a user id: whom its previousId names, as a user and as a visitor
+    previous: tuple[bytes, bytes] | None = None
+
+
+class Stated(msgspec.Struct):
+    """An event that is not refused, before its values are looked at for personal data."""
+
+    message: Message
+    group: str  # the group that it is about, and what it says of it
+    company: dict[str, Any]
+    event: Checked
 
 
 class _Times(msgspec.Struct):

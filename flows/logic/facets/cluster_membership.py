@@ -18,15 +18,15 @@ class ClusterMembership(Facet):
 
     def derive(
         self, state: ShardState, rules: CompiledRules, view: EvaluationContext, cause: TriggerCause
-    ) -> bool:
+    ) -> None:
         """Move the customer to the group of now."""
         settings, profile, now = rules.rules.clusters, view.p, view.now
         if not settings.enabled:
             if profile.cluster:
                 _move(state, profile, "")
-            return False
+            return
         if profile.clustered_ms and now - profile.clustered_ms < settings.every:
-            return False
+            return
         profile.clustered_ms = now
         context = context_of(view)
         assigner = state.learnt.assigner
@@ -44,7 +44,6 @@ class ClusterMembership(Facet):
             label=0.0,
         )
         state.emit(Lane.EXAMPLES, example)
-        return False
 
     def unite(self, state: ShardState, root: bytes, live: Live, theirs: Profile) -> None:
         """Keep the group of the one who was looked at last; whoever retires into whom."""

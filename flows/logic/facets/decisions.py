@@ -21,21 +21,19 @@ class Decisions(Facet):
 
     def derive(
         self, state: ShardState, rules: CompiledRules, view: EvaluationContext, cause: TriggerCause
-    ) -> bool:
+    ) -> None:
         """Fire on the changes that the facets before this one have noted."""
         for trigger in cause.changed:
             fire(state, trigger, view, cause)
         for trigger in cause.crossed:
             fire(state, trigger, view, cause)
-        return False
 
     def after_event(
         self, state: ShardState, rules: CompiledRules, view: EvaluationContext, cause: TriggerCause
-    ) -> bool:
+    ) -> None:
         """Fire on the event itself."""
         for trigger in rules.on_event.get(view.key, ()):
             fire(state, trigger, view, cause)
-        return False
 
     def unite(self, state: ShardState, root: bytes, live: Live, theirs: Profile) -> None:
         """Keep the longer of two cool-downs."""

@@ -26,6 +26,7 @@ class TriggerCause:
         "properties",
         "receipt",
         "root",
+        "sooner",
         "subject",
     )
 
@@ -44,8 +45,9 @@ class TriggerCause:
         self.properties = properties
         self.receipt = receipt
         self.muted = muted
-        self.changed: list[CompiledTrigger] = []  # of a tag or segment that began or ended
-        self.crossed: list[CompiledTrigger] = []  # of a threshold on a score
+        self.changed: tuple[CompiledTrigger, ...] = ()  # of a tag or segment that began or ended
+        self.crossed: tuple[CompiledTrigger, ...] = ()  # of a threshold on a score
+        self.sooner = False  # whether a timer may be due sooner than the index says
         self.explain: Callable[[str, list[float]], list[tuple[str, float]]] | None = None
 
 
@@ -87,16 +89,15 @@ class Facet(Protocol):
 
     def derive(
         self, state: ShardState, rules: CompiledRules, view: EvaluationContext, cause: TriggerCause
-    ) -> bool:
-        """Derive what follows from the figures as they are now, and from the facets before this one. Return
-        True if a timer may be due sooner."""
-        return False
+    ) -> None:
+        """Derive what follows from the figures as they are now, and from the facets before this one."""
+        return
 
     def after_event(
         self, state: ShardState, rules: CompiledRules, view: EvaluationContext, cause: TriggerCause
-    ) -> bool:
-        """Do what an event begins. Return True if a timer may be due sooner."""
-        return False
+    ) -> None:
+        """Do what an event begins."""
+        return
 
     def after_timer(
         self, state: ShardState, rules: CompiledRules, view: EvaluationContext, cause: TriggerCause

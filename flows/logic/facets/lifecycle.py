@@ -15,7 +15,7 @@ class LifecycleStage(Facet):
 
     def derive(
         self, state: ShardState, rules: CompiledRules, view: EvaluationContext, cause: TriggerCause
-    ) -> bool:
+    ) -> None:
         """Move the customer to the stage of now."""
         profile, total, now, lifecycle = view.p, view.f, view.now, rules.rules.lifecycle
         quiet = now - total.last_ms
@@ -32,7 +32,6 @@ class LifecycleStage(Facet):
                 state.count(f"stage:{profile.stage}", -1)
             state.count(f"stage:{stage}")
             profile.stage = stage
-        return False
 
     def dues(self, rules: CompiledRules, view: EvaluationContext) -> Iterable[int]:
         """Return the moments that may bring another stage."""

@@ -47,10 +47,11 @@ class Outcomes(Facet):
 
     def after_event(
         self, state: ShardState, rules: CompiledRules, view: EvaluationContext, cause: TriggerCause
-    ) -> bool:
-        """Return True if a window closes sooner than the customer is looked at."""
+    ) -> None:
+        """Have the customer looked at when the first of the windows closes."""
         profile = view.p
-        return bool(profile.open) and _due(rules, profile) < profile.indexed_ms
+        if profile.open and _due(rules, profile) < profile.indexed_ms:
+            cause.sooner = True
 
     def dues(self, rules: CompiledRules, view: EvaluationContext) -> Iterable[int]:
         """Return when the first of the windows closes."""

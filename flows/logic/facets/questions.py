@@ -48,11 +48,13 @@ class Questions(Facet):
 
     def after_event(
         self, state: ShardState, rules: CompiledRules, view: EvaluationContext, cause: TriggerCause
-    ) -> bool:
-        """Hear whether the event is an outcome, then ask. Return True if a question begins."""
+    ) -> None:
+        """Hear whether the event is an outcome, then ask."""
         # in this order: no event answers what is asked because of it
-        _hear(state, rules, view, cause.root, cause.receipt.event_ms)
-        return _ask_all(state, rules, view, cause.root)
+        if view.key in rules.outcomes:
+            _hear(state, rules, view, cause.root, cause.receipt.event_ms)
+        if _ask_all(state, rules, view, cause.root):
+            cause.sooner = True
 
     def after_timer(
         self, state: ShardState, rules: CompiledRules, view: EvaluationContext, cause: TriggerCause

@@ -17,7 +17,7 @@ class Scores(Facet):
 
     def derive(
         self, state: ShardState, rules: CompiledRules, view: EvaluationContext, cause: TriggerCause
-    ) -> bool:
+    ) -> None:
         """Score the customer, and note the triggers whose threshold is crossed.
 
         A first score may be above one; only one that was higher falls below.
@@ -30,16 +30,13 @@ class Scores(Facet):
             models = tuple(model for model in rules.models if model in models or model.name in profile.scores)
         scorers = state.scorers.scorer_set(models)
         if not scorers.models:
-            return False
+            return
         held, said = profile.scores, scorers.say(view.features(scorers.reach))
-        cause.crossed += [
-            trigger
-            for model, threshold, above, trigger in rules.watching(scorers.models)
-            if _crosses(held.get(model, _NONE)[0], threshold, said[model][0], above)
-        ]
+        for model, threshold, above, trigger in rules.watching(scorers.models):
+            if _crosses(held.get(model, _NONE)[0], threshold, said[model][0], above):
+                cause.crossed += (trigger,)
         held |= said
         cause.explain = scorers.explain
-        return False
 
     def unite(self, state: ShardState, root: bytes, live: Live, theirs: Profile) -> None:
         """Keep the later version of each score until it is given again; whoever retires into whom."""

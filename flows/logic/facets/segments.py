@@ -14,7 +14,7 @@ class Segments(Facet):
 
     def derive(
         self, state: ShardState, rules: CompiledRules, view: EvaluationContext, cause: TriggerCause
-    ) -> bool:
+    ) -> None:
         """Move the customer to the segment of now."""
         profile, segment = view.p, ""
         for name, when in rules.segments:
@@ -29,7 +29,6 @@ class Segments(Facet):
             if segment:
                 state.count(f"segment:{segment}")
                 cause.changed += rules.on_segment.get((segment, True), ())
-        return False
 
     def count(self, state: ShardState, profile: Profile, by: int) -> None:
         """Count the segment."""

@@ -15,9 +15,9 @@ class Tags(Facet):
 
     def derive(
         self, state: ShardState, rules: CompiledRules, view: EvaluationContext, cause: TriggerCause
-    ) -> bool:
-        """Put tags on and take them off. Return True if one ends sooner than the customer is looked at."""
-        profile, now, sooner = view.p, view.now, False
+    ) -> None:
+        """Put tags on and take them off."""
+        profile, now = view.p, view.now
         if not profile.tags.keys() <= rules.weights.keys():  # rules that are gone
             for name in profile.tags.keys() - rules.weights.keys():
                 del profile.tags[name]
@@ -26,7 +26,8 @@ class Tags(Facet):
             held = profile.tags.get(name)
             if when(view):
                 profile.tags[name] = (held[0] if held else now, now + ttl if ttl else 0)
-                sooner |= ttl > 0 and now + ttl < profile.indexed_ms
+                if ttl and now + ttl < profile.indexed_ms:
+                    cause.sooner = True
                 if held is None:
                     state.count(f"tag:{name}")
                     cause.changed += rules.on_tag.get((name, True), ())
@@ -34,7 +35,6 @@ class Tags(Facet):
                 del profile.tags[name]
                 state.count(f"tag:{name}", -1)
                 cause.changed += rules.on_tag.get((name, False), ())
-        return sooner
 
     def dues(self, rules: CompiledRules, view: EvaluationContext) -> Iterable[int]:
         """Return when tags end."""

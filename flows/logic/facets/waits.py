@@ -21,12 +21,14 @@ class Waits(Facet):
 
     def after_event(
         self, state: ShardState, rules: CompiledRules, view: EvaluationContext, cause: TriggerCause
-    ) -> bool:
-        """End waits and begin some; history only ends them. Return True if one begins."""
-        profile, time_ms = view.p, cause.receipt.event_ms
+    ) -> None:
+        """End waits and begin some; history only ends them."""
         starts = () if cause.muted else rules.starts.get(view.key, ())
-        begun = [trigger.rule for trigger in starts if time_ms >= profile.ended.get(trigger.rule.name, 0)]
         ended = rules.ends.get(view.key, ())
+        if not (starts or ended):
+            return
+        profile, time_ms = view.p, cause.receipt.event_ms
+        begun = [trigger.rule for trigger in starts if time_ms >= profile.ended.get(trigger.rule.name, 0)]
         if ended:
             profile.ended |= {rule: max(time_ms, profile.ended.get(rule, 0)) for rule in ended}
             profile.waits = [
@@ -39,7 +41,7 @@ class Waits(Facet):
                 rule=rule.name, due_ms=due, cause=cause.cause, subject=cause.subject, since_ms=time_ms
             )
             profile.waits = [*others[-WAITS_MAX + 1 :], wait]
-        return bool(begun)
+            cause.sooner = True
 
     def after_timer(
         self, state: ShardState, rules: CompiledRules, view: EvaluationContext, cause: TriggerCause

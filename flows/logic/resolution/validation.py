@@ -140,71 +140,62 @@ class Validator:
         dropped: dict[str, Any] = {}  # what is sensitive in a property, or of a group, is not kept at all
         properties = _apart(properties, self._of_properties, "", dropped)
         company = _apart(company, self._of_groups, "", dropped)
-        return Stated(
-            message=message,
-            name=name,
-            group=group,
-            time_ms=time_ms,
-            message_id=message_id,
-            identifiers=identifiers,
-            properties=properties,
-            traits=traits,
-            sensitive=sensitive,
-            company=company,
-            record=record,
-            removed={NAME: len(dropped)} if dropped else {},
-        )
-
-    def _checked(self, stated: Stated, raw: RawEvent) -> Checked:
-        """The event, without the personal data that its values tell."""
-        message, name, group, message_id = stated.message, stated.name, stated.group, stated.message_id
-        properties, traits, company = stated.properties, stated.traits, stated.company
-        identifiers, sensitive, removed = stated.identifiers, stated.sensitive, stated.removed
-        kind = message.type
-        if may_hold(message_id, name, properties, traits, company):
-            year = 1970 + raw.received_ms // _YEAR_MS
-            traits = self._personal.apart(traits, year, sensitive)
-            properties = self._personal.clean(properties, year, removed)
-            company = self._personal.clean(company, year, removed)
-            name = self._personal.redact(name, year, removed) if name else name
-            group = self._personal.redact(group, year, removed) if group else group
-            message_id = self._unnamed(message_id, year, removed)
-        backfill = False
-        if message.context:
-            traits |= consent.stamped(message.context)
-            backfill = message.context.get("backfill") is True
-        if group:
-            traits |= group_traits.stated(group, company)
-            traits["group_id"] = group
-        user_id = None if message.user_id is None else str(message.user_id)
-        found = Checked(
+        event = Checked(
             type=kind,
             name=name,
-            time_ms=stated.time_ms,
+            time_ms=time_ms,
             received_ms=raw.received_ms,
             message=message_id,
             channel=raw.source,
             identifiers=identifiers,
-            user_id=user_id,
+            user_id=None if message.user_id is None else str(message.user_id),
             properties=properties,
             traits=traits,
             sensitive=sensitive,
-            record=stated.record,
-            backfill=backfill,
+            record=record,
+            removed={NAME: len(dropped)} if dropped else {},
         )
-        if kind == "alias":
-            found.previous = self._identifiers.previous(message)
-        if removed:
-            found.removed = removed
+        return Stated(message, group, company, event)
+
+    def _checked(self, stated: Stated, raw: RawEvent) -> Checked:
+        """The event, without the personal data that its values tell."""
+        message, group, company, event = stated.message, stated.group, stated.company, stated.event
+        if may_hold(event.message, event.name, event.properties, event.traits, company):
+            year = 1970 + raw.received_ms // _YEAR_MS
+            removed = event.removed
+            event.traits = self._personal.apart(event.traits, year, event.sensitive)
+            event.properties = self._personal.clean(event.properties, year, removed)
+            company = self._personal.clean(company, year, removed)
+            event.name = self._personal.redact(event.name, year, removed) if event.name else ""
+            group = self._personal.redact(group, year, removed) if group else ""
+            event.message = self._unnamed(event.message, year, removed)
+        if message.context:
+            event.traits |= consent.stamped(message.context)
+            event.backfill = message.context.get("backfill") is True
+        if group:
+            event.traits |= group_traits.stated(group, company)
+            event.traits["group_id"] = group
+        if event.type == "alias":
+            event.previous = self._identifiers.previous(message)
         if self._repeats:
-            event = name if kind == "track" else kind
-            found.content = self._repeats.marks(
-                raw.source,
-                event,
-                stated.time_ms,
-                (kind, name, identifiers[0].hash, properties, traits, sensitive),
-            )
-        return found
+            event.content = self._marks(event)
+        return event
+
+    def _marks(self, event: Checked) -> bytes:
+        """What it says, for repetitions that come under another id."""
+        return self._repeats.marks(
+            event.channel,
+            event.name if event.type == "track" else event.type,
+            event.time_ms,
+            (
+                event.type,
+                event.name,
+                event.identifiers[0].hash,
+                event.properties,
+                event.traits,
+                event.sensitive,
+            ),
+        )
 
     def _unnamed(self, message_id: str, year: int, removed: dict[str, int]) -> str:
         """A stable stand-in for a messageId that is made of personal data: it goes out with each trigger."""

@@ -129,8 +129,8 @@ class CompiledRules:
         windows = [aggregate.over or 0 for aggregate in rules.aggregate]
         self.settled_ms = max([rules.lifecycle.lost, *windows])  # after so much quiet all windows are empty
         self.on_event: dict[str, list[CompiledTrigger]] = {}
-        self.on_tag: dict[tuple[str, bool], list[CompiledTrigger]] = {}
-        self.on_segment: dict[tuple[str, bool], list[CompiledTrigger]] = {}
+        self.on_tag: dict[tuple[str, bool], tuple[CompiledTrigger, ...]] = {}
+        self.on_segment: dict[tuple[str, bool], tuple[CompiledTrigger, ...]] = {}
         self.on_score: list[Threshold] = []
         self._watched: dict[tuple[str, ...], list[Threshold]] = {}
         self.waits: dict[str, CompiledTrigger] = {}
@@ -184,7 +184,7 @@ class CompiledRules:
             (self.on_segment, on.segment_left, False),
         ):
             if field is not None:
-                table.setdefault((field, entered), []).append(trigger)
+                table[field, entered] = (*table.get((field, entered), ()), trigger)
         for scores, above in ((on.score_above, True), (on.score_below, False)):
             self.on_score += [
                 (model, threshold, above, trigger) for model, threshold in (scores or {}).items()

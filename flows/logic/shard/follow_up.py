@@ -36,12 +36,11 @@ def at_event(state: ShardState, rules: CompiledRules, root: bytes, fact: Fact, l
     cause = TriggerCause(root, fact.message, fact.subject, fact.properties, receipt, fact.backfill)
     for before in BEFORE_EVENT:
         before(state, rules, view, cause)
-    sooner = False
-    for derive in DERIVE:  # as `_derive`, for speed
-        sooner |= derive(state, rules, view, cause)
+    for derive in DERIVE:
+        derive(state, rules, view, cause)
     for after in AFTER_EVENT:
-        sooner |= after(state, rules, view, cause)
-    if sooner or profile.indexed_ms == 0 or profile.indexed_ms > now + REFRESH_MS:
+        after(state, rules, view, cause)
+    if cause.sooner or profile.indexed_ms == 0 or profile.indexed_ms > now + REFRESH_MS:
         _schedule(state, rules, view, root)  # also for whoever was asleep and has boundaries again
 
 
@@ -52,7 +51,8 @@ def at_timer(state: ShardState, root: bytes, live: Live, due: int) -> None:
     cause = timer_cause(f"timer:wake:{due}", root, root, due, now)
     for before in BEFORE_TIMER:
         before(state, rules, view, cause)
-    _derive(state, rules, view, cause)
+    for derive in DERIVE:
+        derive(state, rules, view, cause)
     for after in AFTER_TIMER:
         after(state, rules, view, cause)
     _schedule(state, rules, view, root)
@@ -63,15 +63,9 @@ def at_union(state: ShardState, root: bytes, retired: bytes, live: Live, muted: 
     rules, now = rules_of(state), state.head.clock_ms
     view = still(rules, live.profile, live.total, now, state.learnt.recommendations)
     cause = timer_cause(f"absorb:{text_id(retired)}", retired + root, root, now, now, muted)
-    _derive(state, rules, view, cause)
-    _schedule(state, rules, view, root)
-
-
-def _derive(state: ShardState, rules: CompiledRules, view: EvaluationContext, cause: TriggerCause) -> bool:
-    sooner = False
     for derive in DERIVE:
-        sooner |= derive(state, rules, view, cause)
-    return sooner
+        derive(state, rules, view, cause)
+    _schedule(state, rules, view, root)
 
 
 def _schedule(state: ShardState, rules: CompiledRules, view: EvaluationContext, root: bytes) -> None:
