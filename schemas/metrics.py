@@ -6,6 +6,8 @@ its figures into that folder; whoever serves `/metrics` calls `exposition()`, wh
 """
 
 import os
+from pathlib import Path
+from typing import Final
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -18,9 +20,36 @@ from prometheus_client import (
 )
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from schemas.errors import Unreachable
+
 _LATENCY_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _COMMIT_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5)
 _EVENTS = (1, 10, 50, 100, 200, 300, 400, 500, 1_000, 2_500, 5_000)
+
+_FOLDER: Final = "PROMETHEUS_MULTIPROC_DIR"
+# Bytes of each file of one process: several times what the demo fills.
+_RESERVED: Final = {
+    "counter": 1 << 17,
+    "histogram": 1 << 19,
+    "gauge_livemax": 1 << 16,
+    "gauge_livemostrecent": 1 << 16,
+    "gauge_mostrecent": 1 << 16,
+}
+
+
+def _reserve(folder: Path) -> None:
+    """Give this process's files their blocks before the library maps them. It would map holes, and one that
+    is written to on a full disk ends the process with a bus error. Raises `Unreachable`."""
+    try:
+        for kind, size in _RESERVED.items():
+            with (folder / f"{kind}_{os.getpid()}.db").open("ab") as file:
+                os.posix_fallocate(file.fileno(), 0, size)
+    except OSError as error:
+        raise Unreachable(f"{folder}: no room for this process's figures: {error.strerror}") from error
+
+
+if _FOLDER in os.environ:
+    _reserve(Path(os.environ[_FOLDER]))
 
 # --- gateway ---
 GATEWAY_REQUESTS = Counter("millrace_gateway_requests", "HTTP requests answered", ["route", "code"])

@@ -159,7 +159,6 @@ def everything(
         _empty(
             metrics
         )  # not before the data folder is ours: a second start must not take the first one's figures
-        _reserve(metrics)
         try:
             deployment.prepare()
         except (
@@ -203,7 +202,6 @@ def several(
     if flow != "gateway":
         _serve_metrics(config.metrics.listen)
     _empty(folder)  # not before the folder is ours, for the same reason as above
-    _reserve(folder)
     from flows.runtime.supervisor import Supervisor
 
     with held, Supervisor(reload=reload, tell=_telling(config, flow)) as supervisor:
@@ -284,16 +282,6 @@ def check_disk(folder: Path) -> None:
             f"the disk of {folder.resolve()} is full: {free >> 20} MB are free, we start with "
             f"{DISK_MIN >> 20} MB; make room"
         )
-
-
-def _reserve(folder: Path) -> None:
-    """Take the blocks of our own figures from the start, for the same reason: the supervisor must not end.
-    Raises `OSError`."""
-    import schemas.metrics  # noqa: F401  # makes the files
-
-    for file in folder.glob(f"*_{os.getpid()}.db"):
-        with file.open("r+b") as opened:
-            os.posix_fallocate(opened.fileno(), 0, file.stat().st_size)
 
 
 def _empty(folder: Path) -> None:
