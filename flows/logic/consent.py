@@ -77,10 +77,18 @@ def restriction(value: Any) -> int:
     for a grant."""
     if type(value) is dict:
         return 2
+    said = says(value)
+    return 1 if said is None else 0 if said else 3
+
+
+def says(value: Any) -> bool | None:
+    """Return True for a grant, False for a denial, None for words that say neither.
+
+    >>> says("opt-in"), says("拒绝"), says("perhaps")
+    (True, False, None)
+    """
     word = str(value).strip().lower()
-    if word in _DENIED:
-        return 3
-    return 0 if word in _GRANTED else 1
+    return False if word in _DENIED else True if word in _GRANTED else None
 
 
 def _joined(a: dict[str, Any], b: dict[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ only.
 
 limited_values    what an option may be
 field_options     what an event must be
+consent_options   what customers are asked, and what follows
 identity_options  who is one customer
 rules             what the profile looks like
 machinery         processes, folders, servers
@@ -22,6 +23,7 @@ from schemas.config.connectors import (
     RedisConnector,
     WebhookConnector,
 )
+from schemas.config.consent_options import Category, Consent, Purpose
 from schemas.config.field_options import (
     Country,
     Entry,
@@ -92,10 +94,12 @@ __all__ = [
     "Archive",
     "Backup",
     "BestAction",
+    "Category",
     "Churn",
     "Clusters",
     "Config",
     "Connector",
+    "Consent",
     "Count",
     "Country",
     "Data",
@@ -124,6 +128,7 @@ __all__ = [
     "Pattern",
     "PlanEvent",
     "Privacy",
+    "Purpose",
     "Raw",
     "Recommendation",
     "Redis",
@@ -165,6 +170,7 @@ class Config(Rules, frozen=True, kw_only=True, forbid_unknown_fields=True):
     matching: Matching = Matching()
     entry: Entry = Entry()
     privacy: Privacy = Privacy()
+    consent: Consent = Consent()
     keys: Keys = Keys()
     shards: Shards = Shards()
     archive: Archive = Archive()

@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from schemas.config.consent_options import Category
 from schemas.config.limited_values import Count, Table, Text, Texts
 from schemas.units import Duration
 
@@ -156,3 +157,4 @@ class Privacy(Table, frozen=True):
         *("address", "street", "birthday", "dateOfBirth", "idNumber", "nationalId", "passport"),
         *("bankCard", "card", "iban", "ip"),
     )
+    category: tuple[Category, ...] = ()  # what belongs to which category of data

@@ -21,6 +21,7 @@ from schemas.config import (
     Config,
     Secret,
     connectors,
+    consent_options,
     field_options,
     identity_options,
     machinery,
@@ -77,7 +78,7 @@ missing, `last` may be anything, `top_k` is a set. An amount beyond 1e9 does not
 
 def reference() -> str:
     """Return the whole page."""
-    modules = (config, field_options, identity_options, machinery, connectors, rules)
+    modules = (config, field_options, consent_options, identity_options, machinery, connectors, rules)
     sources = map(inspect.getsource, modules)
     parts = [_HEAD, *_section(Config, "", comments("\n".join(sources))), _EXPRESSIONS, _names(), _FACETS]
     return "\n".join(parts)

@@ -19,6 +19,15 @@ def stated_at(time_ms: int, message: bytes) -> int:
     return _BASE + (time_ms << _TIE_BITS | int.from_bytes(message[:3]) >> 4)
 
 
+def stated_ms(moment: int) -> int:
+    """Return the time of an event, in Unix milliseconds.
+
+    >>> stated_ms(stated_at(1_700_000_000_000, b"any"))
+    1700000000000
+    """
+    return in_order(moment) - _BASE >> _TIE_BITS
+
+
 def in_order(moment: int) -> int:
     """Return what moments of both forms are compared by.
 

@@ -1,0 +1,138 @@
+"""What one event states about consent, and what all origins of a customer say together.
+
+Within an origin the last word counts, and of two in one millisecond a no. Between origins a no wins, unless
+it was overruled: a customer who is known by several origins and says something new means all of them. Such a
+word carries the names of the other origins (`Word.over`), and overrules their older words for as long as they
+are one customer. So when a union turns out to be a mistake, each side has its own words again.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import msgspec
+
+from flows.logic import consent
+from flows.logic.fields.stated import stated_ms
+from schemas.records.consents import Consents, Standing, Word, unpacked
+
+MODE: Final = "mode"
+SWITCHED: Final = ("marketing", "personalisation")  # purposes that `consent.mode` switches
+_IN_MODES: Final = {
+    "basic": "",
+    "marketing": "marketing",
+    "personalisation": "personalisation",
+    "personalization": "personalisation",
+    "personalised": "personalisation",
+    "personalized": "personalisation",
+    "recommendation": "personalisation",
+}
+_BETWEEN: Final = re.compile(r"[\s+,_-]+")
+WORDS_MAX: Final = 64  # of one origin
+NAME_MAX: Final = 128  # characters
+VERSION_MAX: Final = 64
+
+Stated = dict[str, bool]
+
+
+def stated(traits: Mapping[str, Any]) -> Stated:
+    """Return what the traits of an event say: each thing and whether it is allowed. What is neither yes nor
+    no says nothing.
+
+    >>> stated({"consent.sms": "denied", "consent": {"email": {"news": True}}, "plan": "gold"})
+    {'sms': False, 'email.news': True}
+    >>> stated({"consent.mode": "basic+marketing"})
+    {'marketing': True, 'personalisation': False}
+    """
+    return {
+        thing: said
+        for name, value in traits.items()
+        if consent.is_one(name)
+        for thing, said in _words(name.removeprefix(consent.NAME).removeprefix("."), value)
+        if 0 < len(thing) <= NAME_MAX
+    }
+
+
+def _words(thing: str, value: Any) -> Iterator[tuple[str, bool]]:
+    if type(value) is dict:
+        for name, inner in value.items():
+            yield from _words(f"{thing}.{name}" if thing else name, inner)
+        return
+    if thing == MODE and type(value) is str:
+        yield from _mode(value)
+    elif (said := consent.says(value)) is not None:
+        yield thing, said
+
+
+def _mode(value: str) -> Iterator[tuple[str, bool]]:
+    """A mode says yes to what it names and no to the other purposes that customers switch by it."""
+    named = {word for word in _BETWEEN.split(value.strip().lower()) if word}
+    if named and named <= _IN_MODES.keys():
+        granted = {_IN_MODES[word] for word in named}
+        yield from ((purpose, purpose in granted) for purpose in SWITCHED)
+
+
+def take(record: Consents, said: Stated, like: Word) -> bool:
+    """Take words into the record of an origin, each as `like` says but for what it grants. Return whether
+    the record says anything new.
+
+    A word that is said again is new only where it is of another version, or overrules more: banners say
+    theirs on each event. One that is older than what is held comes too late.
+    """
+    changed = False
+    for thing, granted in said.items():
+        held = record.words.get(thing)
+        if held is not None and not _is_news(held, granted, like):
+            continue
+        if held is None and len(record.words) >= WORDS_MAX:
+            continue
+        record.words[thing] = msgspec.structs.replace(like, granted=granted)
+        changed = True
+    return changed
+
+
+def _is_news(held: Word, granted: bool, like: Word) -> bool:
+    before, now = _ms(held), _ms(like)
+    if now < before or (now == before and not held.granted):
+        return False
+    return held.granted != granted or held.version != like.version or not set(like.over) <= set(held.over)
+
+
+class Words:
+    """What all origins of a customer say together: each thing that was spoken of, and whether it is allowed.
+    And the country that the customer was last said to be in."""
+
+    __slots__ = ("country", "said")
+
+    def __init__(self, said: Stated, country: str = "") -> None:
+        self.said = said
+        self.country = country
+
+
+def words_of(standing: Standing) -> Words:
+    """Return what counts now."""
+    records = {member: unpacked(record) for member, record in standing.records.items()}
+    return together(records)
+
+
+def together(records: Mapping[bytes, Consents]) -> Words:
+    """Return what the records of these origins say together, who are one customer."""
+    said: Stated = {}
+    for origin, record in records.items():
+        for thing, word in record.words.items():
+            if len(records) == 1 or not _overruled(thing, word, origin, records):
+                said[thing] = said.get(thing, True) and word.granted
+    country = max(((record.country_at, record.country) for record in records.values()), default=(0, ""))[1]
+    return Words(said, country)
+
+
+def _overruled(thing: str, word: Word, origin: bytes, records: Mapping[bytes, Consents]) -> bool:
+    for other, record in records.items():
+        later = record.words.get(thing) if other != origin else None
+        if later is not None and origin in later.over and _ms(later) > _ms(word):
+            return True
+    return False
+
+
+def _ms(word: Word) -> int:
+    return stated_ms(word.moment)

@@ -1,0 +1,164 @@
+"""What customers say, and what follows."""
+
+import pytest
+
+from flows.logic.fields.stated import stated_at
+from flows.logic.permissions.categories import Categories
+from flows.logic.permissions.permissions import Permissions
+from flows.logic.permissions.statements import Stated, Words, stated, take, together
+from flows.logic.permissions.withholding import WITHHELD, rewritten
+from schemas.config import Category, Consent, Purpose
+from schemas.records.consents import MARK_BYTES, Consents, Word, packed, unpacked
+
+NOW_MS = 1_767_225_600_000
+A, B, C = (letter * 12 for letter in (b"a", b"b", b"c"))
+CATEGORIES = Categories(
+    (Category(name="hobby", fields=("favouriteSport",), events=("Match Seen",)),), {}, ("Order",)
+)
+
+
+def permissions(**options: object) -> Permissions:
+    return Permissions(Consent(**options), CATEGORIES.names)  # type: ignore[arg-type]
+
+
+def word(granted: bool, seconds: int, over: tuple[bytes, ...] = ()) -> Word:
+    moment = stated_at(NOW_MS + 1_000 * seconds, b"any")
+    return Word(granted=granted, moment=moment, source="web", version="", proof="m", over=over)
+
+
+@pytest.mark.parametrize(
+    ("traits", "said"),
+    [
+        ({"consent.sms": "denied"}, {"sms": False}),
+        ({"consent": {"email": {"news": "yes", "offers": 0}}}, {"email.news": True, "email.offers": False}),
+        ({"consent.marketing": "同意", "consent.push": "拒绝"}, {"marketing": True, "push": False}),
+        ({"consent.mode": "basic"}, {"marketing": False, "personalisation": False}),
+        ({"consent.mode": "Basic + personalised"}, {"marketing": False, "personalisation": True}),
+        ({"consent": {"mode": "basic+marketing"}}, {"marketing": True, "personalisation": False}),
+        ({"consent.mode": "whatever"}, {}),
+        ({"consent.sms": "perhaps", "consent.push": None, "consent.list": [True]}, {}),
+        ({"consented": True, "plan": "gold"}, {}),
+    ],
+)  # fmt: skip
+def test_what_traits_say(traits: dict[str, object], said: Stated) -> None:
+    assert stated(traits) == said
+
+
+@pytest.mark.parametrize(
+    ("said", "purpose", "channel", "allowed"),
+    [
+        ({}, "marketing", "sms", True),
+        ({"marketing": False}, "marketing", "sms", False),
+        ({"sms": False}, "marketing", "sms", False),
+        ({"sms": False}, "marketing", "email", True),
+        ({"marketing.sms": False, "sms": True, "marketing": True}, "marketing", "sms", False),
+        ({"marketing": False, "marketing.sms": True}, "marketing", "sms", False),
+        ({"marketing": False}, "service", "sms", True),
+        ({"sms": False}, "service", "sms", True),
+        ({"recommendation": False}, "personalisation", "", False),
+        ({}, "sharing", "", False),
+        ({"sale_or_sharing": True}, "sharing", "", True),
+        ({"sale_or_sharing": True, "sharing": False}, "sharing", "", False),
+        ({"marketing": True}, "unheard of", "sms", False),
+    ],
+)
+def test_contact_without_a_word_is_allowed_until_a_no(
+    said: Stated, purpose: str, channel: str, allowed: bool
+) -> None:
+    assert permissions().may_contact(Words(said), purpose, channel) == allowed
+
+
+def test_contact_without_a_word_is_refused_where_a_yes_is_needed() -> None:
+    asked = permissions(before="opt_in")
+    assert not asked.may_contact(Words({}), "marketing", "sms")
+    assert asked.may_contact(Words({"marketing.sms": True}), "marketing", "sms")
+    assert not asked.may_contact(Words({"marketing.sms": True}), "marketing", "email")
+    assert asked.may_contact(Words({"marketing": True}), "marketing", "email")
+    assert asked.refusal(Words({}), "marketing", "sms") == "the customer has not agreed to marketing by sms"
+    assert (
+        asked.refusal(Words({"sms": False}), "marketing", "sms")
+        == "the customer has refused marketing by sms"
+    )
+
+
+def test_before_any_word_the_country_decides() -> None:
+    by_country = permissions(before="opt_out", regions={"CN": "opt_in"})
+    assert by_country.may_contact(Words({}, "US"), "marketing", "sms")
+    assert not by_country.may_contact(Words({}, "CN"), "marketing", "sms")
+    assert by_country.may_contact(Words({"marketing": True}, "CN"), "marketing", "sms")
+
+
+def test_data_is_kept_while_some_purpose_may_use_it() -> None:
+    asked = permissions()
+    assert asked.denied(Words({})) == frozenset()
+    assert asked.denied(Words({"marketing": False})) == frozenset()
+    both = asked.denied(Words({"marketing": False, "personalisation": False}))
+    assert both == {"behaviour", "location", "demographic", "social", "biometric", "hobby"}
+    assert asked.denied(Words({"location": False})) == {"location"}
+    assert asked.denied(Words({"contact": False})) == frozenset()  # the service needs it
+
+
+def test_a_purpose_has_the_categories_that_it_names() -> None:
+    asked = permissions(
+        purpose=(
+            Purpose(name="service", required=True, data=("contact",)),
+            Purpose(name="ads", data=("social",)),
+        )
+    )
+    assert "behaviour" in asked.unspoken
+    assert asked.may_use(Words({}), "ads", "social")
+    assert not asked.may_use(Words({}), "ads", "contact")
+    assert not asked.may_use(Words({"ads.social": False}), "ads", "social")
+    assert asked.serves(Words({"ads.social": False}), "ads")
+    assert not asked.serves(Words({"ads": False}), "ads")
+
+
+def test_within_an_origin_the_last_word_counts() -> None:
+    record = Consents()
+    assert take(record, {"sms": False}, word(True, 5))
+    assert not take(record, {"sms": True}, word(True, 4))
+    assert not take(record, {"sms": False}, word(True, 6))  # banners say it on each event
+    assert take(record, {"sms": True}, word(True, 7))
+    assert record.words["sms"] == word(True, 7)
+    assert take(record, {"sms": False}, word(True, 7))
+    assert not take(record, {"sms": True}, word(True, 7))  # of two at once the no counts
+
+
+def test_between_origins_a_no_wins() -> None:
+    one, other = Consents({"sms": word(False, 1)}), Consents({"sms": word(True, 9), "push": word(True, 9)})
+    assert together({A: one, B: other}).said == {"sms": False, "push": True}
+
+
+def test_who_is_one_customer_speaks_for_all_origins_while_it_is_one() -> None:
+    one, other = Consents({"sms": word(False, 1)}), Consents({"sms": word(True, 9, (A,))})
+    assert together({A: one, B: other}).said == {"sms": True}
+    assert together({A: one}).said == {"sms": False}
+    later = Consents({"sms": word(False, 10)})
+    assert together({A: later, B: other}).said == {"sms": False}
+    assert together({A: one, B: other, C: Consents({"sms": word(False, 2)})}).said == {"sms": False}
+
+
+def test_a_record_begins_with_a_mark_of_what_it_says() -> None:
+    one = Consents({"sms": word(False, 1), "push": word(True, 1)})
+    same = Consents({"push": word(True, 1), "sms": word(False, 1)})
+    assert packed(one) == packed(same)
+    assert unpacked(packed(one)) == same
+    assert packed(one)[:MARK_BYTES] != packed(Consents({"sms": word(True, 1)}))[:MARK_BYTES]
+
+
+def test_the_archive_keeps_an_event_without_what_is_denied() -> None:
+    value = b"""{"type": "track", "event": "Seen", "userId": "u", "messageId": "m", "timestamp": "2026-01-01",
+        "properties": {"favouriteSport": "golf", "sku": 1, "inner": [{"favourite_sport": 2, "n": 3}]},
+        "context": {"ip": "1.2.3.4", "device": {"id": "d", "model": "x"}, "traits": {"city": "x"},
+        "consent": {"categoryPreferences": {"Ads": false}}}}"""
+    fields = rewritten(CATEGORIES, value, frozenset({"hobby"}), whole=False)
+    assert b"golf" not in fields
+    assert b'"sku":1' in fields
+    assert b'"n":3' in fields
+    assert b'"event":"Seen"' in fields
+    whole = rewritten(CATEGORIES, value, frozenset({"behaviour", "location"}), whole=True)
+    assert WITHHELD.encode() in whole
+    assert b'"userId":"u"' in whole
+    assert b'"Ads":false' in whole
+    assert not any(said in whole for said in (b"Seen", b"golf", b"sku", b"1.2.3.4", b"model"))
+    assert rewritten(CATEGORIES, b"not json", frozenset({"hobby"}), whole=False) == b""
