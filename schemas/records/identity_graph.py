@@ -96,9 +96,10 @@ class Pair(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Put(msgspec.Struct, array_like=True, frozen=True):
-    """What matching keeps: blocking keys, records, its own state. None deletes."""
+    """What matching keeps: blocking keys, records, its own state; and what an origin has said about consent.
+    None deletes."""
 
-    table: Literal["mk", "mr", "matcher"]
+    table: Literal["mk", "mr", "matcher", "c"]
     field: bytes
     value: bytes | None
 
@@ -115,6 +116,9 @@ class WindowCommit(msgspec.Struct, array_like=True):
     orders: list[Order] = []  # carried out after the groups
     time_ms: int = 0  # when its last event was received: what the ledger and the guards go by
     puts: list[Put] = []
+    # customers by whose consent it was judged, each with the mark of what it had said: another one by now is
+    # `Stale`. None: as nobody has said anything yet
+    looked_at: list[tuple[bytes, bytes]] | None = []
 
 
 class WindowResult(msgspec.Struct, array_like=True):

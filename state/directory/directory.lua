@@ -2,7 +2,7 @@
 -- This is the first of four parts of one script: what is given, and whether it may be done at all. graph.lua, orders.lua and window.lua follow.
 --
 -- KEYS[1]  <prefix>:{dir}:   every key used begins with it, so all lie in one slot
--- ARGV[1]  "plan" (reads only; answers where each fact would land) or "commit"
+-- ARGV[1]  "plan" (reads only; answers where each fact would land), "survey" (the same, and what each customer has said) or "commit"
 -- ARGV[2]  partition; ARGV[3] the position that the directory must hold; ARGV[4] the new one (text: Lua has 53 bits)
 -- ARGV[5]  msgpack: {shards, buckets, limits by strength, longest shard log, longest dead-letter log, longest journal, policy,
 --          bytes of the dead-letter log}
@@ -10,17 +10,18 @@
 --          what the policy is made of stands in policy.py)
 -- ARGV[6]  msgpack: {rejected by reason, number of dead letters, change of the graph up to which the worker knows it, or -1,
 --          time of the window in Unix milliseconds, orders: {kind, by, 1 if forced, 1 if they name origins} each,
---          puts: {table, 1 if deleted} each}
+--          puts: {table, 1 if deleted} each, number of customers whose consent was looked at, or -1: nobody has said anything yet}
 -- ARGV[7]  msgpack: numbers, for each group: identifiers n, facts m, n strengths, m pairs of (anchor, 1 if expected, 2 if also to be matched);
 --          n = 0 for a group whose customer the worker knows: then nothing but m
 -- ARGV[8+] what those numbers speak of, in the same order: n hashes, then for each fact its payload and, if expected,
 --          the origin that it must land in and, if to be matched, what matching compares (n = 0: the root, then for each fact its origin and its payload);
---          after all groups for each order two identifiers and a note, for each put a field and a value; then the dead letters, then what the journal keeps
---          for the archive.
+--          after all groups for each order two identifiers and a note, for each put a field and a value, for each customer whose consent was
+--          looked at its root and the mark of what it had said; then the dead letters, then what the journal keeps for the archive.
 --          (Redis' msgpack knows no byte strings.)
 --
 -- Answers: {"ok", created, attached, united, moved, refused, journal, of each identifier given origin, root and 1 if it has no event to itself,
 --          number of the last change of the graph, what this window changed, divided, suspended} | {"plan", origins} | {"stale"} |
+--          {"survey", origins, roots, of each root: {it, its members, {member, its record of consent, member ...}}} |
 --          {"suspended", all identifiers that are evidence no longer: a group rests on one of them and on others} |
 --          {"fenced", position} | {"full", shard or "journal"} | {"changed", number of the last change, what changed since} |
 --          {"unsure": a group that the worker knows is of a customer that identifiers have left in this very window: all is to be looked up}
@@ -73,6 +74,12 @@ for i, put in ipairs(rest[6]) do
   b = b + 2
 end
 
+local looked_at = {}
+for i = 1, rest[7] do
+  looked_at[i] = {ARGV[b], ARGV[b + 1]}
+  b = b + 2
+end
+
 if mode == 'commit' then
   local position = call('HGET', P .. 'offsets', partition) or '-1'
   if position ~= before then return {'fenced', position} end
@@ -83,6 +90,8 @@ if mode == 'commit' then
     return {'changed', changes, call('LRANGE', P .. 'changes', -behind, -1)}
   end
 end
+
+if mode == 'commit' and rest[7] < 0 and call('HEXISTS', P .. 'meta', 'consents') == 1 then return {'stale'} end
 
 if mode == 'commit' and call('HLEN', P .. 'suspended') > 0 then
   for _, group in ipairs(groups) do

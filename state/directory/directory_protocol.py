@@ -1,14 +1,25 @@
 """The directory as the flows see it: `RedisDirectory`, or its twin `MemoryDirectory`."""
 
 from collections.abc import Mapping, Sequence
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
+from schemas.records.consents import Standing
 from schemas.records.identity_graph import Group, WindowCommit, WindowResult
 from schemas.records.journal import Journalled
 from schemas.records.shard_log import Kind, LogEntry
 from schemas.wire.triggers import Absorb
 
 READMITTED: Final = "readmitted"  # the sender of facts that were put aside
+
+
+class Survey(NamedTuple):
+    """Of each fact, in order."""
+
+    origins: list[bytes]
+    standings: list[Standing]
+    # whether we know it from memory: then a change since is told, else the directory itself must say that the
+    # fact lands there
+    known: list[bool]
 
 
 class Directory(Protocol):
@@ -24,6 +35,19 @@ class Directory(Protocol):
 
     def plan(self, groups: Sequence[Group]) -> list[bytes]:
         """Return the origin where each fact (in order) would land now. Reads only."""
+
+    def survey(self, groups: Sequence[Group], *, fresh: bool = False) -> Survey:
+        """Return where each fact would land now, and what its customer has said about consent. Reads only.
+
+        `fresh`: all is asked; else what is known of customers that nothing has changed about since is taken
+        from memory, and a commit that this was too old for is `Stale`.
+        """
+
+    def has_consents(self) -> bool:
+        """Return whether anybody has ever said anything about consent."""
+
+    def standing(self, customer: bytes) -> Standing:
+        """Return what the customer that this origin belongs to now has said."""
 
     def offsets(self) -> dict[str, int]:
         """Return the committed position of each source partition."""

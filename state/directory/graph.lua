@@ -112,6 +112,7 @@ local function following(id)  -- the next free origin after one that is taken
   return char(unpack(bytes))
 end
 
+local newborn = {}  -- the customers that this window founds
 local function found(id)
   local taken = record_of(id)  -- by one who once had this identifier; if he still has, we were told otherwise
   for _, tagged in ipairs(taken and taken.ids or {}) do
@@ -122,6 +123,7 @@ local function found(id)
   records[id] = {members = {id}, ids = {}, counts = {}}
   new_records[id] = records[id]
   roots[id] = id
+  newborn[id] = true
   return id
 end
 
@@ -441,6 +443,7 @@ local function unite(x, y, by, evidence, cause, forced)
   local list = ordering and ordered or retired
   list[#list + 1] = {b, a, rb.members, seq, x, y, kind = 'r'}
   changed[#changed + 1] = 'r' .. b
+  changed[#changed + 1] = 'c' .. a
   for _, member in ipairs(rb.members) do ra.members[#ra.members + 1] = member; set_root(member, a) end
   for _, tagged in ipairs(rb.ids) do ra.ids[#ra.ids + 1] = tagged end
   for strength, n in pairs(rb.counts) do ra.counts[strength] = (ra.counts[strength] or 0) + n end

@@ -8,9 +8,11 @@ identifiers was half of the directory's time.)
 
 from collections.abc import Iterable, Sequence
 
+from schemas.records.consents import Standing
 from schemas.records.identity_graph import ID_BYTES, Group, Identifier
 
 CACHED_MAX = 300_000  # identifiers; then it starts afresh
+STANDINGS_MAX = 100_000  # customers; the same
 _NOBODY = bytes(ID_BYTES)
 _TOLD = 2 * ID_BYTES + 1
 
@@ -21,6 +23,7 @@ class GraphCache:
 
     def __init__(self) -> None:
         self.epoch = 0
+        self.standings: dict[bytes, Standing] = {}
         self._of: dict[bytes, tuple[bytes, bytes, bool]] = {}
         self._retired: set[bytes] = set()
 
@@ -45,6 +48,12 @@ class GraphCache:
             origins.append(origin)
         return root, origins
 
+    def remember(self, standing: Standing) -> None:
+        """Remember what a customer has said."""
+        if len(self.standings) >= STANDINGS_MAX:
+            self.standings.clear()
+        self.standings[standing.root] = standing
+
     def learn(self, identifiers: Sequence[Identifier], told: bytes) -> None:
         """Remember what the directory said. `told`: of each identifier origin, root, and 1 for a newcomer
         without an event to itself; or zeros."""
@@ -58,7 +67,7 @@ class GraphCache:
 
     def forget(self, epoch: int, changes: Iterable[bytes] | None) -> None:
         """Forget what has changed up to `epoch`: `r` + a root that retired, `u` + one that is a customer
-        again, `i` + an identifier that moved.
+        again, `i` + an identifier that moved, `c` + a customer whose consent is another.
 
         None: too much to tell.
         """
@@ -66,11 +75,15 @@ class GraphCache:
         if changes is None:
             self._of.clear()
             self._retired.clear()
+            self.standings.clear()
             return
         for change in changes:
             if change[:1] == b"r":
                 self._retired.add(change[1:])
             elif change[:1] == b"u":
                 self._retired.discard(change[1:])
+                self.standings.pop(change[1:], None)
+            elif change[:1] == b"c":
+                self.standings.pop(change[1:], None)
             else:
                 self._of.pop(change[1:], None)

@@ -1,5 +1,6 @@
 """What one window does to the identity graph: it takes its groups in, then obeys its orders."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from schemas.records.identity_graph import Group, Identifier, WindowCommit, WindowResult
@@ -17,9 +18,16 @@ class Suspended(Exception):
 
 
 def take_window(
-    graph: Graph, window: WindowCommit, result: WindowResult, changes: HandOvers, *, planned: bool = False
+    graph: Graph,
+    window: WindowCommit,
+    result: WindowResult,
+    changes: HandOvers,
+    *,
+    planned: bool = False,
+    then: Callable[[Graph, WindowCommit], None] | None = None,
 ) -> list[Landed]:
-    """Change the graph as the window says; return where the facts of each group land.
+    """Change the graph as the window says; return where the facts of each group land. `then` is called
+    between the groups and the orders.
 
     Raises `Suspended`, but not where it is only planned.
     """
@@ -30,6 +38,8 @@ def take_window(
     unions = Unions(work, guards)
     groups = _Groups(work, guards, unions)
     routes = [groups.take(group) for group in window.groups]
+    if then is not None:
+        then(graph, window)
     changes.ordering = True
     orders = Orders(work, unions)
     for order in window.orders:

@@ -81,6 +81,7 @@ local function undo(seq, by)
   for _, member in ipairs(own.members) do set_root(member, part) end
   roots[part], new_roots[part] = part, false
   changed[#changed + 1] = 'u' .. part
+  changed[#changed + 1] = 'c' .. root
   keep_apart(entry[3], entry[4])
   note('undo', part, root, entry[3], entry[4], seq, by, '')
   ordered[#ordered + 1] = {root, part, own.members, seq, kind = 's'}

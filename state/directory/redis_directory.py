@@ -13,14 +13,16 @@ import msgspec
 import redis
 
 from schemas.errors import Fenced, Foreign, LogFull, Stale
+from schemas.records.consents import Standing
 from schemas.records.identity_graph import ID_BYTES, Group, WindowCommit, WindowResult
 from schemas.records.journal import JournalKind, Journalled
 from schemas.records.shard_log import LogEntry, Tick, pack_fact
 from schemas.wire.triggers import Absorb
 from state.damage import GONE, in_a_script, number, of_directory, shown
-from state.directory.directory_protocol import READMITTED
+from state.directory.directory_protocol import READMITTED, Survey
 from state.directory.graph_cache import GraphCache
 from state.directory.layout import FORMAT, Layout
+from state.directory.records import unpack
 from state.redis.client import wait_for, writing
 from state.redis.gather import Gather
 from state.redis.names import Names
@@ -142,6 +144,7 @@ class RedisDirectory:
                 self._cache.learn(asked, answer[7])
                 # after it: what this window itself has suspended is looked up again
                 self._cache.forget(answer[8], answer[9])
+                self._forget_words(window)
                 wait_for(self._redis, self._replicas)
                 return WindowResult(*answer[1:7], *answer[10:12])
             case b"suspended":
@@ -168,6 +171,8 @@ class RedisDirectory:
             answer = self._run("commit", window, content, routes, self._cache.epoch)
             if answer[0] == b"changed":
                 self._cache.forget(answer[1], answer[2] if len(answer) > 2 else None)
+                if window.looked_at:
+                    raise Stale(f"customers of a window of {window.partition} may have said something else")
             elif answer[0] == b"unsure":
                 unsure = True
             else:
@@ -176,6 +181,13 @@ class RedisDirectory:
         # hear nothing.
         self._cache.forget(self._cache.epoch, None)
         return nowhere, self._run("commit", window, content, nowhere, -1)
+
+    def _forget_words(self, window: WindowCommit) -> None:
+        """Forget the customers of whom this window has put words: of those it has founded nobody is told."""
+        new = {put.field for put in window.puts if put.table == "c"}
+        for root, _ in window.looked_at or () if new else ():
+            if (known := self._cache.standings.get(root)) is not None and not new.isdisjoint(known.members):
+                del self._cache.standings[root]
 
     def _routes(self, groups: Sequence[Group]) -> list[Route | None]:
         """Return where we know that groups go. Not one that shares an identifier with an earlier one of
@@ -221,7 +233,13 @@ class RedisDirectory:
             blobs += (put.field, put.value or b"")
         puts = [[put.table, int(put.value is None)] for put in window.puts]
         orders = [[order.kind, order.by, int(order.forced), int(order.origins)] for order in window.orders]
-        rest = _pack([window.rejected, len(window.dead), epoch, window.time_ms, orders, puts])
+        # of a customer that we know, changes are told; one that others found meanwhile nobody tells us of
+        known = {route[0] for route in routes if route is not None and epoch >= 0}
+        looked_at = [pair for pair in window.looked_at or () if pair[0] not in known]
+        for pair in looked_at:
+            blobs += pair
+        many = -1 if window.looked_at is None else len(looked_at)
+        rest = _pack([window.rejected, len(window.dead), epoch, window.time_ms, orders, puts, many])
         head: list[Any] = [
             mode,
             window.partition,
@@ -249,8 +267,53 @@ class RedisDirectory:
 
     def plan(self, groups: Sequence[Group]) -> list[bytes]:
         window = WindowCommit(partition="", before=-1, after=-1, groups=list(groups), dead=[], rejected={})
-        origins = self._run("plan", window, b"", [None] * len(groups), -1)[1]
-        return [origins[at : at + ID_BYTES] for at in range(0, len(origins), ID_BYTES)]
+        return _ids(self._run("plan", window, b"", [None] * len(groups), -1)[1])
+
+    def survey(self, groups: Sequence[Group], *, fresh: bool = False) -> Survey:
+        nowhere: list[Route | None] = [None] * len(groups)
+        routes = nowhere if fresh else self._known_routes(groups)
+        asked = [group for group, route in zip(groups, routes, strict=True) if route is None]
+        origins, standings = self._surveyed(asked)
+        survey = Survey([], [], [])
+        at = 0
+        for group, route in zip(groups, routes, strict=True):
+            if route is None:
+                survey.origins.extend(origins[at : at + len(group.facts)])
+                survey.standings.extend(standings[at : at + len(group.facts)])
+                survey.known.extend([False] * len(group.facts))
+                at += len(group.facts)
+            else:
+                survey.origins.extend(route[1])
+                survey.standings.extend([self._cache.standings[route[0]]] * len(group.facts))
+                survey.known.extend([True] * len(group.facts))
+        return survey
+
+    def _known_routes(self, groups: Sequence[Group]) -> list[Route | None]:
+        known = self._cache.standings
+        routes = self._routes(groups)
+        return [route if route is not None and route[0] in known else None for route in routes]
+
+    def _surveyed(self, groups: Sequence[Group]) -> tuple[list[bytes], list[Standing]]:
+        """Ask the directory; return of each fact its origin and its customer's words."""
+        if not groups:
+            return [], []
+        window = WindowCommit(partition="", before=-1, after=-1, groups=list(groups), dead=[], rejected={})
+        answer = self._run("survey", window, b"", [None] * len(groups), -1)
+        customers = {root: _standing(root, members, flat) for root, members, flat in answer[3]}
+        for standing in customers.values():
+            self._cache.remember(standing)
+        return _ids(answer[1]), [customers[root] for root in _ids(answer[2])]
+
+    def has_consents(self) -> bool:
+        return bool(self._redis.hexists(self._names.meta, "consents"))
+
+    def standing(self, customer: bytes) -> Standing:
+        root = self.root(customer)
+        packed = cast(bytes | None, self._redis.hget(self._bucket(b"r:", root), root))
+        members = unpack(root, packed).members if packed else (root,)
+        said = self._gather(self._names.directory + b"c:", members)
+        records = {member: record for member, record in zip(members, said, strict=True) if record is not None}
+        return Standing(root, members, records)
 
     def offsets(self) -> dict[str, int]:
         key = self._names.offsets
@@ -386,3 +449,11 @@ class RedisDirectory:
 
     def _hash(self, key: bytes) -> dict[bytes, bytes]:
         return cast(dict[bytes, bytes], self._redis.hgetall(key))
+
+
+def _ids(joined: bytes) -> list[bytes]:
+    return [joined[at : at + ID_BYTES] for at in range(0, len(joined), ID_BYTES)]
+
+
+def _standing(root: bytes, members: bytes, flat: Sequence[bytes]) -> Standing:
+    return Standing(root, tuple(_ids(members)), dict(zip(flat[::2], flat[1::2], strict=True)))

@@ -99,17 +99,45 @@ for g, group in ipairs(groups) do
   routes[g] = landed
 end
 
+-- What each customer has said must be what the window was judged by (schemas/records/consents.py: a record begins with a mark of it).
+local MARK = 8
+local function words_of(root)
+  local record, words = record_of(root), {}
+  for _, member in ipairs(record and record.members or {root}) do
+    local said = call('HGET', bucket('c:', member), member)
+    if said then words[#words + 1] = {member, said} end
+  end
+  return words
+end
+for _, looked in ipairs(mode == 'commit' and looked_at or {}) do
+  local marks = {}
+  for i, said in ipairs(words_of(root_of(looked[1]))) do marks[i] = sub(said[2], 1, MARK) end
+  if table.concat(marks) ~= looked[2] then return {'stale'} end
+end
+
 ordering = true
 for _, order in ipairs(mode == 'commit' and orders or {}) do
   if not obey(order) then refused = refused + 1 end
 end
 
-if mode == 'plan' then
-  local answer = {}
+if mode ~= 'commit' then
+  local landing, customers, standings, seen = {}, {}, {}, {}
   for g, landed in ipairs(routes) do
-    for _, route in ipairs(landed) do answer[#answer + 1] = route[1] end
+    for _, route in ipairs(landed) do
+      landing[#landing + 1] = route[1]
+      if mode == 'survey' then
+        local root = root_of(route[1])
+        customers[#customers + 1] = root
+        if not seen[root] then
+          seen[root] = true
+          local record, flat = record_of(root), {}
+          for _, said in ipairs(words_of(root)) do flat[#flat + 1] = said[1]; flat[#flat + 1] = said[2] end
+          standings[#standings + 1] = {root, record and table.concat(record.members) or root, flat}
+        end
+      end
+    end
   end
-  return {'plan', table.concat(answer)}
+  return {mode, table.concat(landing), table.concat(customers), standings}
 end
 
 -- From here on everything is decided: what remains are the check for room, and the writes.
@@ -283,6 +311,11 @@ for _, kind in ipairs({'r', 'd'}) do
 end
 if partition == 'match' then call('XTRIM', P .. 'matches', 'MINID', string.format('%.0f-0', tonumber(after) + 1)) end  -- its own log, as far as it is read
 for _, put in ipairs(puts) do
+  if put[1] == 'c' then
+    call('HSET', P .. 'meta', 'consents', 1)
+    local root = root_of(put[2])
+    if not newborn[root] then changed[#changed + 1] = 'c' .. root end  -- nobody else knows a customer of this window
+  end
   local key = put[1] == 'matcher' and P .. 'matcher' or bucket(put[1] .. ':', put[2])
   if put[3] then call('HSET', key, put[2], put[3]) else call('HDEL', key, put[2]) end
 end

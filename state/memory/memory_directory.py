@@ -10,6 +10,7 @@ from typing import Final, NamedTuple, TypeVar
 import msgspec
 
 from schemas.errors import Fenced, LogFull, Stale
+from schemas.records.consents import Standing
 from schemas.records.identity_graph import (
     ID_BYTES,
     Group,
@@ -34,7 +35,7 @@ from schemas.records.shard_log import (
     pack_fact,
 )
 from schemas.wire.triggers import Absorb
-from state.directory.directory_protocol import READMITTED
+from state.directory.directory_protocol import READMITTED, Survey
 from state.directory.graph import Graph
 from state.directory.graph_window import Suspended, take_window
 from state.directory.handed_over import HandOvers
@@ -93,7 +94,7 @@ class MemoryDirectory(MemoryLedger):
             raise Fenced(f"{window.partition}: expected position {window.before}, the directory has {found}")
         graph, result, changes = self.graph.copy(), WindowResult(), HandOvers()
         try:
-            routes = take_window(graph, window, result, changes)
+            routes = take_window(graph, window, result, changes, then=self._check_words)
         except Suspended:
             raise Stale(f"a window of {window.partition} rests on an identifier that is suspended") from None
         landed = _landed(window, routes)
@@ -196,6 +197,36 @@ class MemoryDirectory(MemoryLedger):
         window = WindowCommit(partition="", before=-1, after=-1, groups=list(groups), dead=[], rejected={})
         routes = take_window(self.graph.copy(), window, WindowResult(), HandOvers(), planned=True)
         return [origin for landed in routes for _root, origin in landed]
+
+    def _check_words(self, graph: Graph, window: WindowCommit) -> None:
+        """As `window.lua` does. Raises `Stale`."""
+        if window.looked_at is None:
+            changed = self.has_consents()
+        else:
+            changed = any(self._standing(graph, root).mark != mark for root, mark in window.looked_at)
+        if changed:
+            raise Stale(f"consent of a customer of a window of {window.partition} has changed")
+
+    def _standing(self, graph: Graph, origin: bytes) -> Standing:
+        root = graph.root(origin)
+        members = graph.records[root].members if root in graph.records else (root,)
+        said = {member: self.kept.get(("c", member)) for member in members}
+        records = {member: record for member, record in said.items() if record is not None}
+        return Standing(root, members, records)
+
+    def survey(self, groups: Sequence[Group], *, fresh: bool = False) -> Survey:
+        graph = self.graph.copy()
+        window = WindowCommit(partition="", before=-1, after=-1, groups=list(groups), dead=[], rejected={})
+        routes = take_window(graph, window, WindowResult(), HandOvers(), planned=True)
+        origins = [origin for landed in routes for _root, origin in landed]
+        standings = [self._standing(graph, origin) for origin in origins]
+        return Survey(origins, standings, [False] * len(origins))
+
+    def has_consents(self) -> bool:
+        return any(table == "c" for table, _ in self.kept)
+
+    def standing(self, customer: bytes) -> Standing:
+        return self._standing(self.graph, customer)
 
     def offsets(self) -> dict[str, int]:
         return dict(self._offsets)

@@ -9,7 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.errors import Fenced, Foreign, LogFull, Stale
-from schemas.records.identity_graph import Group, Identifier, Routed, WindowCommit, WindowResult
+from schemas.records.identity_graph import (
+    Group,
+    Identifier,
+    Order,
+    Put,
+    Routed,
+    WindowCommit,
+    WindowResult,
+)
 from schemas.records.shard_log import Announced, LogKind, Retire, unpack_facts
 from schemas.wire.triggers import Absorb
 from state.directory.directory_protocol import Directory
@@ -270,3 +278,113 @@ def test_redis_equals_memory_for_any_sequence_and_whichever_worker(
     assert memory.stats() == real.stats()
     known = [ident(s, n).hash for s in range(3) for n in range(6)]
     assert memory.lookup(known) == real.lookup(known)
+
+
+# --- consent
+
+
+def said(text: bytes) -> bytes:
+    return b"mark." + text  # the first eight bytes differ
+
+
+def saying(
+    before: int, after: int, *puts: tuple[bytes, bytes], groups: tuple[Group, ...] = ()
+) -> WindowCommit:
+    commit = window(before, after, *groups)
+    commit.puts = [Put("c", origin, said(text)) for origin, text in puts]
+    return commit
+
+
+def judged(directory: Directory, before: int, after: int, *groups: Group) -> WindowCommit:
+    """A window that was judged by what its customers have said until now."""
+    survey = directory.survey(groups)
+    commit = window(before, after, *groups)
+    commit.looked_at = [(standing.root, standing.mark) for standing in survey.standings]
+    places = [fact for group in groups for fact in group.facts]
+    for fact, origin, known in zip(places, survey.origins, survey.known, strict=True):
+        fact.expected = None if known else origin
+    return commit
+
+
+def test_a_survey_says_what_each_customer_has_said(make: Make) -> None:
+    directory = make()
+    user, device, other = ident(0, 1), ident(2, 1), ident(0, 2)
+    directory.commit(window(-1, 1, group(device), group(other)))
+    directory.commit(window(1, 2, group(user)))
+    assert not directory.has_consents()
+    directory.commit(saying(2, 3, (device.hash, b"no"), (user.hash, b"yes")))
+    assert directory.has_consents()
+    survey = directory.survey([group(user, device), group(other), group(ident(1, 9))])
+    assert survey.standings[0].records == {user.hash: said(b"yes"), device.hash: said(b"no")}
+    assert set(survey.standings[0].members) == {user.hash, device.hash}
+    assert survey.standings[1].records == {}
+    assert survey.standings[1].root == other.hash
+    assert survey.standings[2].members == (ident(1, 9).hash,)
+    assert directory.standing(device.hash).records == {device.hash: said(b"no")}
+
+
+def test_a_window_is_stale_where_its_customer_has_said_something_else(make: Make) -> None:
+    directory = make()
+    user = ident(0, 1)
+    directory.commit(window(-1, 1, group(user)))
+    first = judged(directory, 1, 2, group(user))
+    other = saying(-1, 1, (user.hash, b"no"))
+    other.partition = "events/1"
+    directory.commit(other)
+    with pytest.raises(Stale):
+        directory.commit(first)
+    directory.commit(judged(directory, 1, 2, group(user)))
+
+
+def test_a_window_is_stale_where_its_customer_was_united_with_one_who_said_something(make: Make) -> None:
+    directory = make()
+    user, device = ident(0, 1), ident(2, 1)
+    directory.commit(saying(-1, 1, (device.hash, b"no"), groups=(group(user), group(device))))
+    late = judged(directory, 1, 2, group(user))
+    other = window(-1, 1, group(user, device), partition="events/1")
+    directory.commit(other)
+    with pytest.raises(Stale):
+        directory.commit(late)
+    assert set(directory.survey([group(user)]).standings[0].records) == {device.hash}
+
+
+def test_after_an_unmerge_each_side_has_its_own_words(make: Make) -> None:
+    directory = make()
+    user, device = ident(0, 1), ident(2, 1)
+    directory.commit(
+        saying(-1, 1, (device.hash, b"no"), (user.hash, b"yes"), groups=(group(user), group(device)))
+    )
+    directory.commit(judged(directory, 1, 2, group(user, device)))
+    assert len(directory.survey([group(user)]).standings[0].records) == 2
+    parted = window(2, 3)
+    parted.orders = [Order("unlink", user.hash, device.hash)]
+    directory.commit(parted)
+    survey = directory.survey([group(user), group(device)])
+    assert [standing.records for standing in survey.standings] == [
+        {user.hash: said(b"yes")},
+        {device.hash: said(b"no")},
+    ]
+
+
+def test_a_window_for_which_nobody_was_asked_is_stale_once_somebody_has_said_something(make: Make) -> None:
+    directory = make()
+    unasked = window(-1, 1, group(ident(0, 1)))
+    unasked.looked_at = None
+    directory.commit(unasked)
+    directory.commit(saying(1, 2, (ident(0, 1).hash, b"no")))
+    unasked = window(2, 3, group(ident(0, 1)))
+    unasked.looked_at = None
+    with pytest.raises(Stale):
+        directory.commit(unasked)
+
+
+def test_words_of_a_customer_that_another_worker_founds_meanwhile_are_seen(make: Make) -> None:
+    """Nobody is told of it as of a change: nobody knew the customer."""
+    directory = make()
+    user = ident(0, 1)
+    late = judged(directory, -1, 1, group(user))
+    other = saying(-1, 1, (user.hash, b"no"), groups=(group(user),))
+    other.partition = "events/1"
+    directory.commit(other)
+    with pytest.raises(Stale):
+        directory.commit(late)

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from schemas.records.consents import Consents, Word
 from schemas.records.customer_profile import (
     Fragment,
     Head,
@@ -276,6 +277,16 @@ SAMPLES: dict[str, Any] = {
             positions=[5],
             origins=[A],
             policy=b"policy",
+        ),
+        Consents(
+            words={
+                "marketing": Word(
+                    granted=False, moment=NOW, source="web", version="2026-01", proof="message-1", over=(A, B)
+                ),
+                "sms": Word(granted=True, moment=NOW + 1, source="app", version="", proof="message-2"),
+            },
+            country="CN",
+            country_at=NOW,
         ),
         Journalled(
             seq=9,

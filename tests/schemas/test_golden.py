@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
+import schemas.records.consents
 import schemas.records.customer_profile
 import schemas.records.identity_graph
 import schemas.records.journal
@@ -30,10 +31,20 @@ INSIDE = {
     "Put",
     "Parting",
     "Open",
+    "Word",
 }  # of others
-NOT_KEPT = {"Reject", "RawBatch", "LogEntry", "WindowResult", "Pair", "Union"}  # in memory, or an answer
+NOT_KEPT = {
+    "Reject",
+    "RawBatch",
+    "LogEntry",
+    "WindowResult",
+    "Pair",
+    "Union",
+    "Standing",
+}  # in memory, or an answer
 MODULES = (
     schemas.wire.events,
+    schemas.records.consents,
     schemas.records.identity_graph,
     schemas.records.journal,
     schemas.records.shard_log,
