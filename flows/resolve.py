@@ -7,7 +7,7 @@ to go on.
 
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Set
 from functools import partial
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -19,6 +19,7 @@ from bytewax.dataflow import Dataflow
 
 from connectors.raw.log import START, RawReader
 from flows.logic.message import Checked
+from flows.logic.resolution.consents import ConsentRules, Ruling
 from flows.logic.resolution.identity_orders import OrderReader
 from flows.logic.resolution.joint_window import Joint, group
 from flows.logic.resolution.validation import Validator
@@ -54,7 +55,8 @@ ALIAS_OF_USERS = Reject(
 )
 SAY_AFTER_S, SAY_EVERY_S = 5.0, 60.0  # that a window finds no room, and where
 KNOWN_MAX = 500_000  # user ids whose plain value this worker has already sealed into the sensitive record
-_Draft = tuple[Joint, Group, list[dict[str, Any]]]  # indexes of the events, their facts, what is personal
+# of a group: indexes of the events that go on, their facts, what of each is personal
+_Draft = tuple[list[int], Group, list[dict[str, Any]]]
 _encode = msgspec.msgpack.Encoder().encode
 _encode_json = msgspec.json.Encoder().encode
 
@@ -80,7 +82,9 @@ class Resolver:
         is read was taken long ago.
         """
         self._validator = validator
+        self._consents = ConsentRules(config, validator.kinds)
         self._directory = directory
+        self._spoken = directory.has_consents()
         self._keys = keys
         self._seal = seal
         self._stop = stop
@@ -92,7 +96,9 @@ class Resolver:
         self._suspended = frozenset(directory.suspended())
         self._known: set[bytes] = set()
         self._committed = dict(positions or {})
-        self._content = packer(config, keys, seal) if config.archive.enabled else None
+        self._content = (
+            packer(config, keys, seal, self._consents.categories) if config.archive.enabled else None
+        )
 
     def judge(self, window: Window, aliases: Collection[int] | None = None) -> Judged:
         """Validate the events of a window and group them. `aliases`: the indexes of those refused, where that
@@ -228,16 +234,19 @@ class Resolver:
                 return None
             groups, news = sealed
             commit = _window_commit(judged, groups)
+            _add_consents(commit, judged.ruling)
             commit.dead, commit.rejected, commit.time_ms = dead, rejected, received
             try:
                 result = self._patiently(partial(self._write, judged, commit))
             except Stale:
+                self._spoken = self._directory.has_consents()
                 self._suspended = frozenset(self._directory.suspended())
                 judged.groups = self._grouped(judged.checked)
                 continue
             if result is None:
                 return None
             self._remember(news)
+            self._spoken = self._spoken or bool(commit.puts)
             self._committed[window.partition] = window.after
             if result.suspended:
                 self._say_suspended()
@@ -263,6 +272,7 @@ class Resolver:
         A directory that came back without its last windows would otherwise be noticed by the next event only.
         """
         self._suspended = frozenset(self._directory.suspended())
+        self._spoken = self._spoken or self._directory.has_consents()
         offsets = self._directory.offsets() if self._committed else {}
         for partition, after in self._committed.items():
             if offsets.get(partition, START) != after:
@@ -287,22 +297,39 @@ class Resolver:
         the same window takes one of their identifiers first (two users of one device): then the whole window
         has to be planned.
         """
-        drafts, news = self._drafted(judged)
-        landing = self._landing(judged, drafts, plan_all)
+        drafts, news = self._drafted(judged, None)
+        judged.ruling = None
+        if self._spoken or not self._consents.are_idle(judged.checked):
+            survey = self._directory.survey([routed for _, routed, _ in drafts], fresh=plan_all)
+            indexes = [index for joint, _, _ in drafts for index in joint]
+            ruling = self._consents.rule(judged.checked, indexes, survey.origins, survey.standings)
+            judged.ruling = ruling
+            if ruling.events or ruling.dropped:
+                drafts, news = self._drafted(judged, ruling)
+            landing = dict(zip(indexes, survey.origins, strict=True))
+            unsure = {index for index, known in zip(indexes, survey.known, strict=True) if not known}
+            _expect(drafts, landing, unsure, {put.field for put in ruling.puts})
+        else:
+            landing = self._landing(judged, drafts, plan_all)
         self._pack(judged, drafts, landing, now)
         return [routed for _, routed, _ in drafts], news
 
-    def _drafted(self, judged: Judged) -> tuple[list[_Draft], list[bytes]]:
+    def _drafted(self, judged: Judged, ruling: Ruling | None) -> tuple[list[_Draft], list[bytes]]:
         """Return each group with facts that are not packed yet, and the personal data of each; and the user
-        ids whose plain value is among it."""
+        ids whose plain value is among it. `ruling`: what customers do not allow is left out."""
         drafts: list[_Draft] = []
         news: list[bytes] = []
         known = self._known
         for joint in judged.groups:
             anchors = {identifier: at for at, identifier in enumerate(joint.identifiers)}
             facts, secrets = [], []
-            for index in joint:
+            indexes: list[int] = joint
+            if ruling is not None and ruling.dropped:
+                indexes = [index for index in joint if index not in ruling.dropped]
+            for index in indexes:
                 event = judged.checked[index]
+                if ruling is not None:
+                    event = ruling.events.get(index, event)
                 strongest = event.identifiers[0]
                 secret = event.sensitive
                 if event.user_id is not None and strongest.strength == 0 and strongest.hash not in known:
@@ -310,27 +337,29 @@ class Resolver:
                     news.append(strongest.hash)
                 facts.append(Routed(anchors[strongest], b""))
                 secrets.append(secret)
-            drafts.append((joint, Group(joint.identifiers, facts), secrets))
+            drafts.append((indexes, Group(joint.identifiers, facts), secrets))
         return drafts, news
 
     def _landing(self, judged: Judged, drafts: Sequence[_Draft], plan_all: bool) -> dict[int, bytes]:
-        """Return the origin where each fact of the planned groups lands, by the fact's identity."""
+        """Return the origin where each event of the planned groups lands, by its index."""
         checked = judged.checked
         planned = [
-            routed
+            (joint, routed)
             for joint, routed, secrets in drafts
             if plan_all or any(secrets) or any(checked[index].record for index in joint)
         ]
-        origins = iter(self._directory.plan(planned) if planned else ())
-        return {id(fact): next(origins) for routed in planned for fact in routed.facts}
+        origins = iter(self._directory.plan([routed for _, routed in planned]) if planned else ())
+        return {index: next(origins) for joint, _ in planned for index in joint}
 
     def _pack(self, judged: Judged, drafts: Sequence[_Draft], landing: Mapping[int, bytes], now: int) -> None:
         """Seal what is personal, and pack the facts."""
         checked = judged.checked
+        if judged.ruling is not None and judged.ruling.events:
+            checked = [judged.ruling.events.get(index, event) for index, event in enumerate(checked)]
         sealing = {
-            landing[id(fact)]
-            for joint, routed, secrets in drafts
-            for index, fact, secret in zip(joint, routed.facts, secrets, strict=True)
+            landing[index]
+            for joint, _, secrets in drafts
+            for index, secret in zip(joint, secrets, strict=True)
             if secret or checked[index].record
         }
         keys = self._keys.of(sealing, create=True) if sealing else {}
@@ -339,7 +368,7 @@ class Resolver:
                 event = checked[index]
                 sealed: dict[str, bytes] = {}
                 if secret or event.record:
-                    fact.expected = landing[id(fact)]
+                    fact.expected = landing[index]
                     key = keys[fact.expected]
                     if event.record:
                         fact.match = key.seal(SEALED_AS, _encode(event.record))
@@ -397,6 +426,25 @@ def _window_commit(judged: Judged, groups: list[Group]) -> WindowCommit:
     )
 
 
+def _expect(
+    drafts: Sequence[_Draft], landing: Mapping[int, bytes], unsure: Set[int], spoken: Set[bytes]
+) -> None:
+    """Have the directory say that facts land where they were judged: those that we do not know from memory,
+    and those of origins that say something about consent."""
+    for joint, routed, _ in drafts:
+        for index, fact in zip(joint, routed.facts, strict=True):
+            if index in unsure or landing[index] in spoken:
+                fact.expected = landing[index]
+
+
+def _add_consents(commit: WindowCommit, ruling: Ruling | None) -> None:
+    """Add what customers have said in a window, and by what it was judged."""
+    if ruling is None:
+        commit.looked_at = None
+    else:
+        commit.puts, commit.looked_at = ruling.puts, ruling.looked_at
+
+
 def _measure(window: Window, judged: Judged, result: WindowResult, rejected: Counter[str]) -> None:
     metrics.WINDOW_EVENTS.observe(len(window.events))
     metrics.EVENTS_RESOLVED.inc(len(judged.checked))
@@ -409,6 +457,8 @@ def _measure(window: Window, judged: Judged, result: WindowResult, rejected: Cou
         (Counter(event.removed) for event in judged.checked if event.removed), Counter[str]()
     ).items():
         metrics.PERSONAL_REMOVED.labels(kind).inc(n)
+    for category, n in judged.ruling.removed.items() if judged.ruling else ():
+        metrics.CONSENT_REMOVED.labels(category).inc(n)
     for reason, n in rejected.items():
         metrics.EVENTS_REJECTED.labels(reason).inc(n)
 

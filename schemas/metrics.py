@@ -83,6 +83,11 @@ PERSONAL_REMOVED = Counter(
     "Personal data taken out of events and not kept, by what told it: its name, or the kind of its value",
     ["kind"],
 )
+CONSENT_REMOVED = Counter(
+    "millrace_consent_removed",
+    "Fields and events that customers do not allow us to keep, by category of data",
+    ["category"],
+)
 KAFKA_SKIPPED = Counter(
     "millrace_kafka_skipped",
     "Records that retention removed before we read them (kafka.trimmed)",

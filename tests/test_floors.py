@@ -23,6 +23,7 @@ LOGIC = (
     ("flows.logic.message",),
     ("flows.logic.fields",),
     ("flows.logic.consent",),
+    ("flows.logic.permissions",),
     ("flows.logic.profile",),
     ("flows.logic.matching",),
     ("flows.logic.bandit",),

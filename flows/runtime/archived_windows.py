@@ -8,6 +8,8 @@ from collections.abc import Callable
 
 import msgspec
 
+from flows.logic.permissions.categories import Categories
+from flows.logic.permissions.withholding import rewritten
 from flows.runtime.windows import Judged
 from schemas.config import Config
 from schemas.records.identity_graph import WindowCommit
@@ -22,22 +24,31 @@ _decode = msgspec.msgpack.Decoder(WindowContent).decode
 _plain = msgspec.structs.replace
 
 
-def packer(config: Config, keys: DataKeys, seal: LogSeal) -> Callable[[Judged, WindowCommit], bytes]:
-    """Return what packs each window of `resolve`."""
+def packer(
+    config: Config, keys: DataKeys, seal: LogSeal, categories: Categories
+) -> Callable[[Judged, WindowCommit], bytes]:
+    """Return what packs each window of `resolve`, without what customers do not allow us to keep."""
     pack_all = _Packer(config, seal)
 
     def pack(judged: Judged, commit: WindowCommit) -> bytes:
         window = judged.window
         places = judged.places()
         origins = [b""] * len(window.events)
+        ruling = judged.ruling
+        dropped = ruling.dropped if ruling is not None else ()
         for joint, group in zip(judged.groups, commit.groups, strict=True):
-            for index, fact in zip(joint, group.facts, strict=True):
+            kept = [index for index in joint if index not in dropped]
+            for index, fact in zip(kept, group.facts, strict=True):
                 if fact.expected is not None:
                     origins[places[index]] = fact.expected
+        values = [event.value for event in window.events]
+        for index, (denied, whole) in ruling.unkept.items() if ruling is not None else ():
+            values[places[index]] = rewritten(categories, values[places[index]], denied, whole)
         held = keys.of(origin for origin in origins if origin)
+        origins = [origin if origin in held else b"" for origin in origins]  # not all have sealed anything
         events = [
-            _plain(event, value=held[origin].seal(FIELD, event.value)) if origin else event
-            for event, origin in zip(window.events, origins, strict=True)
+            _plain(event, value=held[origin].seal(FIELD, value) if origin else value)
+            for event, value, origin in zip(window.events, values, origins, strict=True)
         ]
         return pack_all(commit, events, window.positions, origins)
 
@@ -62,7 +73,7 @@ class _Packer:
     ) -> bytes:
         content = WindowContent(
             limits=self._limits,
-            commit=commit,
+            commit=_plain(commit, looked_at=[]),  # it was checked, once and for all
             events=events,
             positions=positions,
             origins=origins,

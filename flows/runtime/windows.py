@@ -8,6 +8,7 @@ import msgspec
 
 from connectors.raw.log import START, RawReader
 from flows.logic.message import Checked
+from flows.logic.resolution.consents import Ruling
 from flows.logic.resolution.joint_window import Joint
 from schemas.config import Window as WindowConfig
 from schemas.records.identity_graph import Order
@@ -37,6 +38,8 @@ class Judged(msgspec.Struct):
     groups: list[Joint]
     rejects: list[tuple[int, Reject]]
     orders: list[tuple[int, Order]]
+    # what customers do not allow of it, as of the last attempt to commit it; None: nobody was asked
+    ruling: Ruling | None = None
 
     def places(self) -> list[int]:
         """Return where the checked events are in their window."""

@@ -55,6 +55,7 @@ class Validator:
         self.identifiers = self._identifiers = Identifiers(
             config.identity, hash_key, config.entry, self._entry.checks
         )
+        self.kinds = self._entry.kinds
         self._repeats = Repeats(config.entry.repeat)
         self._of_properties, self._of_traits, self._of_groups = named(config, self._entry)
         self._personal = Personal(

@@ -1,0 +1,164 @@
+"""What customers allow, event by event: each is judged by what its customer has said up to its place in the
+window, and changes what holds from there on."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from flows.logic import consent
+from flows.logic.fields.stated import stated_at
+from flows.logic.message import Checked
+from flows.logic.permissions.categories import Categories
+from flows.logic.permissions.permissions import Permissions
+from flows.logic.permissions.statements import Stated, Words, stated, take, together
+from flows.logic.permissions.withholding import WITHHELD, is_withheld, withhold
+from flows.logic.profile.fragments import dedupe_id
+from schemas.config import Config, FieldKind
+from schemas.records.consents import Consents, Standing, Word, packed, unpacked
+from schemas.records.identity_graph import Put
+
+_SAID_NOTHING: Final = Words({})
+_COUNTRY: Final = ("country", "countryCode", "country_code")
+VERSION: Final = "consent.version"  # a trait: of what was agreed to
+
+
+class Ruling(msgspec.Struct):
+    """What becomes of the events of a window, by their indexes."""
+
+    events: dict[int, Checked] = {}  # those of which something is left out, as they go on
+    dropped: set[int] = set()  # those that do not go on
+    # what the archive must not keep: of which events, the fields of which categories, and whether all of it
+    unkept: dict[int, tuple[frozenset[str], bool]] = {}
+    puts: list[Put] = []
+    looked_at: list[tuple[bytes, bytes]] = []
+    removed: Counter[str] = msgspec.field(default_factory=Counter)  # category -> fields and events
+
+
+class _Customer:
+    """A customer's words while a window is judged."""
+
+    def __init__(self, standing: Standing) -> None:
+        self.members = standing.members
+        self.records = {origin: unpacked(record) for origin, record in standing.records.items()}
+        self.words = together(self.records) if self.records else _SAID_NOTHING
+
+
+class ConsentRules:
+    """What one configuration makes of what customers say."""
+
+    def __init__(self, config: Config, kinds: Mapping[str, FieldKind]) -> None:
+        """`kinds`: of fields, by folded name."""
+        self.categories = Categories(config.privacy.category, kinds, config.value.events)
+        self.permissions = Permissions(config.consent, self.categories.names)
+        self._unstamped = config.consent.unstamped
+        self._regions = bool(config.consent.regions)
+        optional = [purpose.name for purpose in config.consent.purpose if not purpose.required]
+        self._required_only = self.permissions.denied(Words(dict.fromkeys(optional, False)))
+
+    def are_idle(self, events: Sequence[Checked]) -> bool:
+        """Return whether nothing is to be judged, as long as nobody has ever said anything."""
+        if self.permissions.unspoken or self._unstamped == "deny":
+            return False
+        return not any(event.traits and self._states(event) for event in events)
+
+    def _states(self, event: Checked) -> bool:
+        return bool(stated(event.traits)) or (self._regions and bool(_country(event.traits)))
+
+    def rule(
+        self,
+        events: Sequence[Checked],
+        order: Sequence[int],
+        origins: Sequence[bytes],
+        standings: Sequence[Standing],
+    ) -> Ruling:
+        """Judge the events of a window. `order`: their indexes, with the origin and the customer's standing
+        of each."""
+        ruling = Ruling()
+        customers: dict[bytes, _Customer] = {}
+        marks: dict[bytes, bytes] = {}
+        dirty: dict[bytes, Consents] = {}
+        for at in sorted(range(len(order)), key=order.__getitem__):
+            index, standing = order[at], standings[at]
+            root = standing.root
+            customer = customers.get(root)
+            if customer is None:
+                customer = customers[root] = _Customer(standing)
+                marks[root] = standing.mark
+            event = events[index]
+            said = stated(event.traits) if event.traits else {}
+            news = bool(said or self._regions) and self._heard(customer, event, said, origins[at])
+            if news:
+                dirty[origins[at]] = customer.records[origins[at]]
+            denied = self._denied(customer.words, stamped=bool(said))
+            if denied:
+                self._leave_out(ruling, index, event, denied, news)
+        ruling.looked_at = list(marks.items())
+        ruling.puts = [Put("c", origin, packed(record)) for origin, record in dirty.items()]
+        return ruling
+
+    def _heard(self, customer: _Customer, event: Checked, said: Stated, origin: bytes) -> bool:
+        """Take in what an event says. Return whether it is new."""
+        country = _country(event.traits) if self._regions else ""
+        if not said and not country:
+            return False
+        record = customer.records.get(origin) or Consents()
+        moment = stated_at(event.time_ms, dedupe_id(event.message))
+        like = Word(
+            granted=False,
+            moment=moment,
+            source=event.channel,
+            version=str(event.traits.get(VERSION, ""))[:64],
+            proof=event.message,
+            over=tuple(member for member in customer.members if member != origin),
+        )
+        news = take(record, said, like)
+        if country and country != record.country and moment > record.country_at:
+            record.country, record.country_at, news = country, moment, True
+        if news:
+            customer.records[origin] = record
+            customer.words = together(customer.records)
+        return news
+
+    def _denied(self, words: Words, stamped: bool) -> frozenset[str]:
+        if stamped or self._unstamped == "profile":
+            return self.permissions.denied(words)
+        return frozenset() if self._unstamped == "allow" else self._required_only
+
+    def _leave_out(
+        self, ruling: Ruling, index: int, event: Checked, denied: frozenset[str], news: bool
+    ) -> None:
+        category = is_withheld(self.categories, event, denied)
+        if category:
+            ruling.removed[category] += 1
+            ruling.unkept[index] = (denied, True)
+            if not news:
+                ruling.dropped.add(index)
+                return
+            # the shard has to hear what was said, and nothing else
+            words = {name: value for name, value in event.traits.items() if consent.is_one(name)}
+            ruling.events[index] = msgspec.structs.replace(
+                event,
+                name=WITHHELD if event.type == "track" else "",
+                properties={},
+                traits=words,
+                sensitive={},
+                record={},
+            )
+            return
+        kept = msgspec.structs.replace(event)
+        removed = withhold(self.categories, kept, denied)
+        if removed:
+            ruling.events[index], ruling.unkept[index] = kept, (denied, False)
+            ruling.removed.update(removed)
+
+
+def _country(traits: Mapping[str, Any]) -> str:
+    """Return the country that the traits name by two letters; or ""."""
+    for name in _COUNTRY:
+        value = traits.get(name)
+        if type(value) is str and len(value) == 2 and value.isalpha():
+            return value.upper()
+    address = traits.get("address")
+    return _country(address) if type(address) is dict else ""

@@ -1,0 +1,260 @@
+"""What customers do not allow goes no further than `resolve`."""
+
+import itertools
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+import redis
+from prometheus_client import REGISTRY
+
+from connectors.raw.log import START
+from flows.logic.permissions.statements import words_of
+from flows.logic.permissions.withholding import WITHHELD
+from flows.runtime.archived_windows import events_of, unpacked
+from schemas.config import Archive, Config, Consent
+from schemas.records.consents import unpacked as unpacked_words
+from schemas.records.identity_graph import Order, WindowCommit
+from schemas.wire.events import RawEvent
+from state.directory.directory_protocol import Directory
+from state.directory.redis_directory import RedisDirectory
+from state.memory.memory_directory import MemoryDirectory
+from state.redis.names import Names
+from tests.resolving import LAYOUT, NOW_MS, SEAL, Site
+from tests.resolving import raw as at_once
+
+BASIC = {"consent.mode": "basic"}
+REFUSED = ("behaviour", "location", "demographic", "social", "biometric")
+
+
+@pytest.fixture(params=["memory", "redis"])
+def site(request: pytest.FixtureRequest, redis_url: str) -> Site:
+    if request.param == "memory":
+        return Site(redis_url, MemoryDirectory(LAYOUT, lambda: NOW_MS))
+    directory = RedisDirectory(redis.Redis.from_url(redis_url), Names("t"), LAYOUT)
+    directory.create()
+    return Site(redis_url, directory)
+
+
+_seconds = itertools.count(-3_600)
+
+
+def raw(**message: Any) -> RawEvent:
+    """An event a second after the one before."""
+    when = datetime.fromtimestamp(NOW_MS / 1_000 + next(_seconds), UTC)
+    return at_once(timestamp=when.isoformat(), **message)
+
+
+def identify(user: str, traits: dict[str, Any], **more: Any) -> RawEvent:
+    return raw(type="identify", event=None, userId=user, traits=traits, **more)
+
+
+def kept(site: Site) -> list[tuple[str, str, dict[str, Any], dict[str, Any]]]:
+    return [(fact.type, fact.name, fact.properties, fact.traits) for _, _, fact in site.facts()]
+
+
+def removed(category: str) -> float:
+    return REGISTRY.get_sample_value("millrace_consent_removed_total", {"category": category}) or 0.0
+
+
+def test_without_a_word_everything_is_kept_and_nobody_is_asked(site: Site) -> None:
+    site.take(raw(userId="ana", properties={"city": "x"}))
+    assert kept(site) == [("track", "Viewed", {"city": "x"}, {})]
+    assert not site.directory.has_consents()
+
+
+def test_a_word_holds_from_its_place_on(site: Site) -> None:
+    before = removed("behaviour")
+    site.take(
+        raw(userId="ana", properties={"n": 1}),
+        identify("ana", BASIC | {"plan": "gold", "city": "Bern"}),
+        raw(userId="ana", properties={"n": 2}),
+        raw(userId="bob", properties={"n": 3}),
+    )
+    assert sorted(kept(site), key=str) == sorted(
+        [
+            ("track", "Viewed", {"n": 1}, {}),
+            ("identify", "", {}, BASIC | {"plan": "gold"}),
+            ("track", "Viewed", {"n": 3}, {}),
+        ],
+        key=str,
+    )
+    assert removed("behaviour") == before + 1
+
+
+def test_it_holds_in_later_windows_for_another_worker_and_until_it_is_taken_back(site: Site) -> None:
+    one, other = site.resolver(), site.resolver()
+    site.take(identify("ana", BASIC), resolver=one)
+    site.take(raw(userId="ana", properties={"n": 1}), resolver=other, partition="events/1")
+    site.take(raw(userId="ana", properties={"n": 2}), resolver=one)
+    site.take(identify("ana", {"consent.marketing": True}), resolver=other, partition="events/1")
+    site.take(raw(userId="ana", properties={"n": 3}), resolver=one)
+    assert [properties["n"] for _, _, properties, _ in kept(site) if properties] == [3]
+
+
+def test_a_banner_on_a_page_that_is_not_kept_is_heard(site: Site) -> None:
+    stamp = {"consent": {"categoryPreferences": {"marketing": False, "personalisation": False}}}
+    page = raw(
+        type="page", event=None, name="Secret", anonymousId="v", properties={"url": "u"}, context=stamp
+    )
+    site.take(page, page)
+    traits = {"consent.marketing": False, "consent.personalisation": False}
+    assert kept(site) == [("page", "", {}, traits)]
+
+
+def test_of_a_track_event_that_only_says_no_its_name_is_not_kept(site: Site) -> None:
+    stamp = {"consent": {"categoryPreferences": {"marketing": False, "personalisation": False}}}
+    site.take(raw(event="Secret", anonymousId="v", properties={"a": 1}, context=stamp))
+    assert [name for _, name, _, _ in kept(site)] == [WITHHELD]
+
+
+def test_purchases_are_kept_without_the_fields_that_are_refused(site: Site) -> None:
+    site.take(identify("ana", BASIC))
+    order = raw(
+        userId="ana", event="Order Completed", properties={"total": 9, "city": "x", "a": [{"lat": 1, "n": 2}]}
+    )
+    site.take(order)
+    assert kept(site)[-1] == ("track", "Order Completed", {"total": 9, "a": [{"n": 2}]}, {})
+
+
+def test_sealed_fields_and_records_of_matching_that_are_refused_are_nowhere(redis_url: str) -> None:
+    site = Site(redis_url, MemoryDirectory(LAYOUT, lambda: NOW_MS))
+    traits = {
+        "email": "ana@example.com",
+        "birthday": "1988-02-03",
+        "address": "1 High Street",
+        "name": "Ana B",
+    }
+    site.take(identify("ana", traits | {"consent.demographic": False, "consent.location": False}))
+    fields = {name for opened in site.opened().values() for name in opened}
+    assert "email" in fields
+    assert not {name for name in fields if "birthday" in name or "address" in name}
+    assert [
+        name for _, _, _, traits in kept(site) for name in traits if "birthday" in name or "address" in name
+    ] == []
+
+
+def test_events_without_a_word_of_their_own_by_config(site: Site) -> None:
+    strict = site.resolver(Config(consent=Consent(unstamped="deny")))
+    site.take(raw(userId="ana"), resolver=strict)
+    site.take(
+        identify("ana", {"consent.marketing": True}), raw(userId="ana", properties={"n": 1}), resolver=strict
+    )
+    stamped = {"consent": {"categoryPreferences": {"marketing": True}}}
+    site.take(raw(userId="ana", properties={"n": 2}, context=stamped), resolver=strict)
+    assert [properties for kind, _, properties, _ in kept(site) if kind == "track"] == [{"n": 2}]
+    easy = site.resolver(Config(consent=Consent(unstamped="allow")))
+    site.take(identify("bob", BASIC), raw(userId="bob", properties={"n": 3}), resolver=easy)
+    assert kept(site)[-1][2] == {"n": 3}
+
+
+def test_before_any_word_nothing_is_kept_where_a_yes_is_needed(site: Site) -> None:
+    asked = site.resolver(Config(consent=Consent(before="opt_in")))
+    site.take(raw(userId="ana", properties={"n": 1}), resolver=asked)
+    site.take(
+        identify("ana", {"consent.marketing": "yes"}), raw(userId="ana", properties={"n": 2}), resolver=asked
+    )
+    assert [properties for kind, _, properties, _ in kept(site) if kind == "track"] == [{"n": 2}]
+
+
+def test_the_country_decides_before_any_word(site: Site) -> None:
+    by_country = site.resolver(Config(consent=Consent(regions={"CN": "opt_in"})))
+    site.take(identify("ana", {"country": "CN"}), identify("bob", {"country": "US"}), resolver=by_country)
+    site.take(
+        raw(userId="ana", properties={"n": 1}), raw(userId="bob", properties={"n": 2}), resolver=by_country
+    )
+    assert [properties for kind, _, properties, _ in kept(site) if kind == "track"] == [{"n": 2}]
+
+
+def test_of_those_who_become_one_a_no_counts_and_apart_each_has_its_own_word(site: Site) -> None:
+    site.take(identify("ana", {"consent.marketing": True}), raw(anonymousId="v", properties={"n": 0}))
+    page = raw(
+        anonymousId="v",
+        context={"consent": {"categoryPreferences": {"marketing": False, "personalisation": False}}},
+    )
+    site.take(page)
+    site.take(raw(userId="ana", properties={"n": 1}))
+    site.take(raw(userId="ana", anonymousId="v", properties={"n": 2}))
+    site.take(raw(userId="ana", properties={"n": 3}))
+    assert sorted(properties["n"] for _, _, properties, _ in kept(site) if properties) == [0, 1]
+    parted = WindowCommit(partition="steward", before=START, after=0, groups=[], dead=[], rejected={})
+    parted.orders = [Order("unlink", *(identifiers(site)))]
+    site.directory.commit(parted)
+    site.take(raw(userId="ana", properties={"n": 4}), raw(anonymousId="v", properties={"n": 5}))
+    assert sorted(properties["n"] for _, _, properties, _ in kept(site) if properties) == [0, 1, 4]
+
+
+def identifiers(site: Site) -> list[bytes]:
+    return [*dict.fromkeys(fact.subject for _, _, fact in site.facts())][:2]
+
+
+def test_who_is_one_customer_can_take_back_what_was_said_elsewhere(site: Site) -> None:
+    refused = {"consent": {"categoryPreferences": {"marketing": False, "personalisation": False}}}
+    site.take(raw(anonymousId="v", context=refused, messageId="1"), identify("ana", {"plan": "x"}))
+    site.take(raw(userId="ana", anonymousId="v", messageId="2", properties={"n": 1}))
+    site.take(identify("ana", {"consent.marketing": True}, messageId="3"))
+    site.take(raw(userId="ana", anonymousId="v", messageId="4", properties={"n": 2}))
+    assert [properties["n"] for _, _, properties, _ in kept(site) if properties] == [2]
+    (root, *_), *_ = site.facts()
+    assert words_of(site.directory.standing(root)).said == {"marketing": True, "personalisation": False}
+
+
+def test_a_word_has_its_source_version_and_proof(site: Site) -> None:
+    site.take(identify("ana", {"consent.sms": "yes", "consent.version": "2026-11"}, messageId="said"))
+    (root, origin, _), *_ = site.facts()
+    word = unpacked_words(site.directory.standing(root).records[origin]).words["sms"]
+    assert (word.granted, word.source, word.version, word.proof) == (True, "web", "2026-11", "said")
+
+
+class Meddling:
+    """A directory in which the customer says no between the judgement and the commit."""
+
+    def __init__(self, inner: Directory, meddle: Any) -> None:
+        self._inner = inner
+        self._meddle = meddle
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def commit(self, window: WindowCommit, content: bytes = b"") -> Any:
+        if self._meddle is not None:
+            meddle, self._meddle = self._meddle, None
+            meddle()
+        return self._inner.commit(window, content)
+
+
+@pytest.mark.parametrize("spoken", [False, True])
+def test_who_says_no_between_judgement_and_commit_is_heard(site: Site, spoken: bool) -> None:
+    other = site.resolver()
+    if spoken:
+        site.take(identify("zoe", BASIC), resolver=other, partition="events/1")
+    site.take(raw(userId="ana", properties={"n": 0}))
+
+    def says_no() -> None:
+        site.take(identify("ana", BASIC), resolver=other, partition="events/1")
+
+    meddling = Meddling(site.directory, says_no)
+    site.take(raw(userId="ana", properties={"n": 1}), resolver=site.resolver(directory=meddling))  # type: ignore[arg-type]
+    assert [properties["n"] for _, _, properties, _ in kept(site) if properties] == [0]
+
+
+def test_the_archive_keeps_nothing_of_it(redis_url: str) -> None:
+    site = Site(redis_url, MemoryDirectory(LAYOUT, lambda: NOW_MS))
+    config = Config(archive=Archive(enabled=True))
+    contents: list[bytes] = []
+
+    class Archiving(Meddling):
+        def commit(self, window: WindowCommit, content: bytes = b"") -> Any:
+            contents.append(content)
+            return self._inner.commit(window)
+
+    resolver = site.resolver(config, Archiving(site.directory, None))  # type: ignore[arg-type]
+    site.take(identify("ana", BASIC | {"city": "Bern", "plan": "gold"}), resolver=resolver)
+    site.take(raw(userId="ana", event="Secret", properties={"sku": "hidden"}), resolver=resolver)
+    events = [event for content in contents for event in events_of(unpacked(SEAL.open(content)), site.keys())]
+    assert len(events) == 2
+    said = b" ".join(event.value for event in events if event is not None)
+    assert b"gold" in said
+    assert b"ana" in said
+    assert WITHHELD.encode() in said
+    assert not any(secret in said for secret in (b"Bern", b"Secret", b"hidden"))
