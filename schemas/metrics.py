@@ -88,6 +88,11 @@ CONSENT_REMOVED = Counter(
     "Fields and events that customers do not allow us to keep, by category of data",
     ["category"],
 )
+NOT_SENT = Counter(
+    "millrace_not_sent",
+    "Triggers that were refused at the door when they were about to be sent",
+    ["connector", "reason"],
+)
 KAFKA_SKIPPED = Counter(
     "millrace_kafka_skipped",
     "Records that retention removed before we read them (kafka.trimmed)",

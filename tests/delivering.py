@@ -14,7 +14,8 @@ from bytewax.testing import run_main
 
 from connectors.sinks.sink import Delivery, Outcome, Sink
 from flows.deliver import DeliveryWorker, dataflow
-from flows.dispatch.admission import Admission, Gate
+from flows.dispatch.admission import Admission
+from flows.dispatch.verdicts import Dropped, Gate
 from flows.runtime.deployment import Deployment
 from flows.runtime.engine import Stop
 from schemas.config import Config, Connector, Deliver, FileConnector, Secret, WebhookConnector
@@ -75,6 +76,7 @@ class Rig:
         self.counted: dict[str, Counter[str]] = {}  # what attempts came to
         self.forwarded: list[tuple[int, int, Absorb]] = []
         self.identified: list[int] = []
+        self.refused: list[tuple[str, str, str]] = []  # trigger, connector, code
         self.url = url
         self.stopping: Stop | None = None
         self._thread = threading.Thread()
@@ -94,6 +96,9 @@ class Rig:
     def identify(self, customers: list[str], fields: tuple[str, ...]) -> list[dict[str, str]]:
         self.identified.append(len(customers))
         return [{field: f"{field} of {int(customer, 16)}" for field in fields} for customer in customers]
+
+    def record(self, trigger: Trigger, connector: str, refusal: Dropped) -> None:
+        self.refused.append((trigger.id, connector, refusal.code))
 
     def forward(self, shard: int, seq: int, message: Absorb) -> bool:
         self.forwarded.append((shard, seq, message))
@@ -115,7 +120,7 @@ class Rig:
             outbox=self.outbox,
             directory=self,
             records=_Records(self),
-            door=lambda connector: Admission(connector, self.identify, self.gates),
+            door=lambda connector: Admission(connector, self.identify, self.record, self.gates),
             sink=lambda connector: self.sinks.get(connector.name) or deployment.sink(connector),
         )
         self.stopping = Stop()

@@ -5,18 +5,27 @@ been erased, or has withdrawn a consent, since the trigger was fired gets nothin
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Final
 
 import msgspec
 import structlog
 
 from connectors.sinks.sink import Delivery
+from flows.dispatch.consent_gate import consent_gate
+from flows.dispatch.verdicts import Admitted, Dead, Dropped, Gate, Postponed, Refusal, Verdict
 from flows.logic.shard.quarantine import places
 from flows.runtime.deployment import Deployment
+from flows.runtime.engine import no_room
+from flows.runtime.patience import patiently_beside
+from schemas import metrics
 from schemas.config import Connector
 from schemas.errors import CustomerDamaged
+from schemas.records.shard_log import NotSent
 from schemas.wire.triggers import Trigger
+from state.directory.directory_protocol import Directory
 from state.redis.client import INFRASTRUCTURE
 
 log = structlog.get_logger()
@@ -24,39 +33,13 @@ log = structlog.get_logger()
 _decode = msgspec.msgpack.Decoder(Trigger).decode
 
 
-class Admitted(msgspec.Struct, frozen=True):
-    """It may go, as this."""
-
-    delivery: Delivery
-
-
-class Dropped(msgspec.Struct, frozen=True):
-    """It must not go, and that is as it should be: nothing is kept."""
-
-    reason: str
-
-
-class Dead(msgspec.Struct, frozen=True):
-    """It cannot go: it is kept as a dead letter."""
-
-    reason: str
-
-
-class Postponed(msgspec.Struct, frozen=True):
-    """Whether it may go cannot be told now: this counts as a failed attempt."""
-
-    reason: str
-
-
-Refusal = Dropped | Dead
-Verdict = Admitted | Refusal | Postponed
-
 # The customers' plain values by which a receiver knows them, for customers (hex ids) and fields
 Identify = Callable[[list[str], tuple[str, ...]], list[dict[str, str]]]
-# What a gate says of each of these triggers; None where it has nothing against it
-Gate = Callable[[Sequence[Trigger]], Sequence[Refusal | Postponed | None]]
+# Records that this trigger was refused at the door of this connector
+Report = Callable[[Trigger, str, Dropped], None]
 
-GATES: tuple[Gate, ...] = ()  # of every connector; asked in this order, before personal data is opened
+# What makes the gates of a deployment; asked in this order, before personal data is opened
+GATES: tuple[Callable[[Deployment], Gate], ...] = (consent_gate,)
 DISABLED: Final = Dead("the connector is disabled")
 _NOT_ADDRESSED = Dropped("it is not for this connector")
 _UNREAD = Dropped(DISABLED.reason)
@@ -65,12 +48,15 @@ _UNREAD = Dropped(DISABLED.reason)
 class Admission:
     """The door of one connector."""
 
-    def __init__(self, connector: Connector, identify: Identify, gates: Sequence[Gate] = ()) -> None:
-        """Open the door. `identify` and `gates` may block: they are called in a thread."""
+    def __init__(
+        self, connector: Connector, identify: Identify, report: Report, gates: Sequence[Gate] = ()
+    ) -> None:
+        """Open the door. `identify`, `report` and `gates` may block: they are called in a thread."""
         self.disabled = False  # it wants nothing more: set by who sends, when the receiver says so
         self._name = connector.name
         self._fields = connector.identify
         self._identify = identify
+        self._report = report
         self._gates = tuple(gates)
 
     def read(self, body: bytes) -> Trigger | Refusal:
@@ -100,7 +86,16 @@ class Admission:
             left = [index for index in left if index not in against]
         named = await self._named([triggers[index] for index in left])
         verdicts.update(zip(left, named, strict=True))
+        await self._record(triggers, verdicts)
         return [verdicts[index] for index in range(len(triggers))]
+
+    async def _record(self, triggers: Sequence[Trigger], verdicts: Mapping[int, Verdict]) -> None:
+        """Record why what fired is not sent, waiting while Redis has no room. Recorded again, it is there
+        once."""
+        for index, verdict in verdicts.items():
+            if isinstance(verdict, Dropped) and verdict.code:
+                metrics.NOT_SENT.labels(self._name, verdict.code).inc()
+                await patiently_beside(partial(self._report, triggers[index], self._name, verdict), no_room)
 
     async def _named(self, triggers: Sequence[Trigger]) -> list[Verdict]:
         """Join the names by which the receiver knows the customers. One who cannot be named holds up nobody
@@ -132,4 +127,20 @@ class Admission:
 
 def doors(deployment: Deployment) -> Callable[[Connector], Admission]:
     """Return what makes the door of each connector of a deployment: the same for all ways out."""
-    return lambda connector: Admission(connector, deployment.contacts.identify, GATES)
+    gates = [make(deployment) for make in GATES]
+    report = partial(_report, deployment.directory)
+    return lambda connector: Admission(connector, deployment.contacts.identify, report, gates)
+
+
+def _report(directory: Directory, trigger: Trigger, connector: str, refusal: Dropped) -> None:
+    what = NotSent(
+        id=trigger.id,
+        rule=trigger.rule,
+        cause=trigger.cause,
+        action=trigger.action,
+        connector=connector,
+        reason=refusal.code,
+        detail=refusal.reason,
+        at_ms=int(time.time() * 1000),
+    )
+    directory.not_sent(bytes.fromhex(trigger.customer), what)

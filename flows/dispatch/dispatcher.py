@@ -19,8 +19,9 @@ import msgspec
 import structlog
 
 from connectors.sinks.sink import Delivered, Delivery, Disable, Outcome, Retry, Sink
-from flows.dispatch.admission import DISABLED, Admission, Admitted, Dead, Dropped, Postponed, Refusal
+from flows.dispatch.admission import DISABLED, Admission
 from flows.dispatch.attempt import Raised, attempt
+from flows.dispatch.verdicts import Admitted, Dead, Dropped, Postponed, Refusal
 from flows.logic.delivery import Backoff, Breaker, BreakerPolicy, Progress, Waiting
 from flows.runtime.engine import no_room
 from flows.runtime.patience import patiently_beside
@@ -35,6 +36,7 @@ IN_FLIGHT_MAX = 4_096  # triggers of one connector in memory, those that wait fo
 OUTCOMES = ("delivered", "retried", "dead")
 # of one shard, from the lowest unsettled one on: what is delivered again after a crash, at most
 SPAN_MAX = 2_000
+VERDICT_MS = 500.0  # for so long the door's answer holds, while a delivery waits for a free slot
 _ADMITTED_MAX = 256  # deliveries that the door is asked about at once, unless the sink takes larger batches
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -252,9 +254,15 @@ class Dispatcher:
         """Start a call for each batch of what the door lets pass, as the sink's concurrency and the breaker
         let them; what may not go yet waits on."""
         group, deliveries = await self._admitted(due)
-        at = 0
+        at, asked_ms = 0, _now_ms()
         while at < len(group):
             await self._slots.acquire()
+            if _now_ms() - asked_ms > VERDICT_MS:  # a slow receiver: much may have been withdrawn meanwhile
+                group, deliveries = await self._admitted(group[at:])
+                at, asked_ms = 0, _now_ms()
+                if not group:
+                    self._slots.release()
+                    break
             wanted = 0 if self._closing or self._door.disabled else self._batch_size(group, at)
             count = self._breaker.admit(_now_ms(), wanted)
             if count == 0:

@@ -17,8 +17,9 @@ from connectors.sinks.sink import Delivered, Delivery, Outcome, Retry, Sink
 from connectors.wire import formats
 from flows.archive import ARCHIVE
 from flows.deliver import INTERNAL
-from flows.dispatch.admission import Admission, Admitted, doors
+from flows.dispatch.admission import Admission, doors
 from flows.dispatch.attempt import attempt
+from flows.dispatch.verdicts import Admitted
 from flows.runtime.deployment import Deployment
 from schemas.config import Connector
 from schemas.errors import Foreign

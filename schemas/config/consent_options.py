@@ -27,9 +27,11 @@ class Consent(Table, frozen=True):
     # what holds for events that carry no consent of their own: the customer's word; only what is required;
     # everything
     unstamped: Literal["profile", "deny", "allow"] = "profile"
-    purpose: tuple[Purpose, ...] = (  # without an entry: these four
+    purpose: tuple[Purpose, ...] = (  # without an entry: these six
         Purpose(name="service", required=True, data=("contact", "transaction", "device", "text")),
+        Purpose(name="security", required=True, data=("transaction", "device")),
         Purpose(name="marketing"),
+        Purpose(name="sales", data=("contact", "transaction", "text")),
         Purpose(name="personalisation", stated_by=("personalization", "recommendation")),
         Purpose(name="sharing", before="opt_in", stated_by=("sale_or_sharing",)),
     )

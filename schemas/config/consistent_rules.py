@@ -33,6 +33,7 @@ def rules_problems(config: Config) -> Found:
     yield from _triggers(config, connectors)
     yield from _actions(config, connectors)
     yield from _rewards(config.best_action)
+    yield from _purposes(config)
 
 
 def _models(config: Config) -> Found:
@@ -50,6 +51,19 @@ def _triggers(config: Config, connectors: Sequence[str]) -> Found:
         yield from _receivers(("trigger", index, "to"), trigger.to, connectors)
         if trigger.action == BEST and not config.action:
             yield ("trigger", index, "action"), "there is no [[action]] to choose from"
+
+
+def _purposes(config: Config) -> Found:
+    """Consent can only be checked for a purpose that there is."""
+    purposes = [purpose.name for purpose in config.consent.purpose]
+    named = [(("trigger", index), trigger.purpose) for index, trigger in enumerate(config.trigger)]
+    named += [
+        (("action", index), action.purpose) for index, action in enumerate(config.action) if action.purpose
+    ]
+    for place, purpose in named:
+        if purpose not in purposes:
+            message = f"no [[consent.purpose]] is called `{purpose}`{suggest(purpose, purposes)}"
+            yield (*place, "purpose"), message
 
 
 def _receivers(at: Path, named: Sequence[str], connectors: Sequence[str]) -> Found:

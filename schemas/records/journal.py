@@ -18,11 +18,12 @@ class JournalKind:
     """The letter of each kind of entry."""
 
     WINDOW: Final = "w"  # a window was committed
-    ABSORB: Final = LogKind.ABSORB  # this and the next three: as in a shard's log
+    ABSORB: Final = LogKind.ABSORB  # this and the next three, and NOT_SENT: as in a shard's log
     TICK: Final = LogKind.TICK
     CONFIG: Final = LogKind.CONFIG
     MODEL: Final = LogKind.MODEL
     READMITTED: Final = LogKind.EVENTS  # a fact that was put aside, and was let in again
+    NOT_SENT: Final = LogKind.NOT_SENT
     HEARD: Final = "h"  # what matching put aside, and is to hear again
 
 

@@ -23,9 +23,10 @@ class LogKind:
     TICK: Final = "t"  # the time, once a second
     CONFIG: Final = "c"  # from here on these rules hold (the body lies in the directory)
     MODEL: Final = "m"  # from here on this model scores (the body lies in the directory)
+    NOT_SENT: Final = "n"  # a trigger of this customer was refused at the door
 
 
-Kind = Literal["x", "e", "l", "r", "s", "a", "t", "c", "m"]
+Kind = Literal["x", "e", "l", "r", "s", "a", "t", "c", "m", "n"]
 
 
 class LogEntry(msgspec.Struct, frozen=True):
@@ -71,6 +72,19 @@ class Split(msgspec.Struct, array_like=True):
     part: bytes
     origins: list[bytes]
     union: int  # number in the ledger
+
+
+class NotSent(msgspec.Struct, array_like=True):
+    """A trigger that fired, and was not sent: the decision record that comes of it says why."""
+
+    id: str
+    rule: str
+    cause: str
+    action: str
+    connector: str
+    reason: str  # a code, such as `consent`
+    detail: str  # in words
+    at_ms: int
 
 
 class Tick(msgspec.Struct, array_like=True):

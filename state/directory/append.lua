@@ -2,10 +2,11 @@
 -- and what matching put aside and is to hear again.
 --
 -- KEYS[1]  <prefix>:{dir}:
--- ARGV[1]  kind of record: t c m a e h
--- ARGV[2]  sender, and ARGV[3] its sequence: a sequence that was taken before is not taken again ("0" for ticks)
+-- ARGV[1]  kind of record: t c m a e h n
+-- ARGV[2]  sender, and ARGV[3] its sequence: a sequence that was taken before is not taken again ("0" for ticks). n: the sender is what is not to be
+--          taken twice; the last 100,000 are remembered
 -- ARGV[4]  msgpack body of the record; empty for a tick, which reads the server's clock; h: `r` or `d`, then an entry of matching's log
--- ARGV[5]  a: the survivor as it was known; e: the fact's origin (the root of either is looked up now); c, m: the version; h: Unix ms
+-- ARGV[5]  a: the survivor as it was known; e: the fact's origin; n: the customer (the root of each is looked up now); c, m: the version; h: Unix ms
 -- ARGV[6]  c, m: what is announced; kept in the directory under body:<kind>:<sender>:<version>
 -- ARGV[7]  number of shards; ARGV[8] number of buckets
 -- ARGV[9]  1: an archive reads the journal, which therefore keeps all that is needed to do this again. An operator's command may have another
@@ -26,6 +27,10 @@ if kind == 't' then
   if second <= tonumber(call('HGET', P .. 'meta', 'tick') or 0) then return 0 end
   call('HSET', P .. 'meta', 'tick', now)
   body = cmsgpack.pack({second * 1000})
+elseif kind == 'n' then
+  if call('ZSCORE', P .. 'refused', sender) then return 0 end
+  call('ZADD', P .. 'refused', call('HGET', P .. 'meta', 'journal') or 0, sender)
+  call('ZREMRANGEBYRANK', P .. 'refused', 0, -100001)
 else
   if seq <= tonumber(call('HGET', P .. 'senders', sender) or 0) then return 0 end
   call('HSET', P .. 'senders', sender, ARGV[3])
@@ -36,7 +41,7 @@ if kind == 'h' then
   local heard = string.format('%.0f-0', call('HINCRBY', P .. 'meta', 'matches', 1))
   call('XADD', P .. 'matches', heard, string.sub(body, 1, 1), string.sub(body, 2), 't', ARGV[5])
   last = -1  -- of no shard
-elseif kind == 'a' or kind == 'e' then
+elseif kind == 'a' or kind == 'e' or kind == 'n' then
   local root = ARGV[5]
   local a, b, c, d = byte(root, 1, 4)
   root = call('HGET', P .. 'o:' .. (((a * 256 + b) * 256 + c) * 256 + d) % buckets, root) or root

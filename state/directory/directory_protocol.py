@@ -6,7 +6,7 @@ from typing import Final, NamedTuple, Protocol
 from schemas.records.consents import Standing
 from schemas.records.identity_graph import Group, WindowCommit, WindowResult
 from schemas.records.journal import Journalled
-from schemas.records.shard_log import Kind, LogEntry
+from schemas.records.shard_log import Kind, LogEntry, NotSent
 from schemas.wire.triggers import Absorb
 
 READMITTED: Final = "readmitted"  # the sender of facts that were put aside
@@ -46,8 +46,8 @@ class Directory(Protocol):
     def has_consents(self) -> bool:
         """Return whether anybody has ever said anything about consent."""
 
-    def standing(self, customer: bytes) -> Standing:
-        """Return what the customer that this origin belongs to now has said."""
+    def standings(self, customers: Sequence[bytes]) -> list[Standing]:
+        """Return what the customers that these origins belong to now have said."""
 
     def offsets(self) -> dict[str, int]:
         """Return the committed position of each source partition."""
@@ -77,6 +77,10 @@ class Directory(Protocol):
 
     def forward_again(self, letter: str, message: Absorb) -> bool:
         """Forward one again, for one that was put aside under this id; False if that was done before."""
+
+    def not_sent(self, customer: bytes, what: NotSent) -> bool:
+        """Append to the log of whoever the customer is now that a trigger was refused at the door; False if
+        it was said before of this trigger and connector."""
 
     def hear_again(self, letter: str, kind: str, body: bytes, time_ms: int) -> bool:
         """Append to matching's log what it put aside under this id: an entry as

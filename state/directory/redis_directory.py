@@ -16,7 +16,7 @@ from schemas.errors import Fenced, Foreign, LogFull, Stale
 from schemas.records.consents import Standing
 from schemas.records.identity_graph import ID_BYTES, Group, WindowCommit, WindowResult
 from schemas.records.journal import JournalKind, Journalled
-from schemas.records.shard_log import LogEntry, Tick, pack_fact
+from schemas.records.shard_log import LogEntry, NotSent, Tick, pack_fact
 from schemas.wire.triggers import Absorb
 from state.damage import GONE, in_a_script, number, of_directory, shown
 from state.directory.directory_protocol import READMITTED, Survey
@@ -307,13 +307,26 @@ class RedisDirectory:
     def has_consents(self) -> bool:
         return bool(self._redis.hexists(self._names.meta, "consents"))
 
-    def standing(self, customer: bytes) -> Standing:
-        root = self.root(customer)
-        packed = cast(bytes | None, self._redis.hget(self._bucket(b"r:", root), root))
-        members = unpack(root, packed).members if packed else (root,)
-        said = self._gather(self._names.directory + b"c:", members)
-        records = {member: record for member, record in zip(members, said, strict=True) if record is not None}
-        return Standing(root, members, records)
+    def standings(self, customers: Sequence[bytes]) -> list[Standing]:
+        roots = [
+            root or customer
+            for customer, root in zip(
+                customers, self._gather(self._names.directory + b"o:", customers), strict=True
+            )
+        ]
+        found = self._gather(self._names.directory + b"r:", roots)
+        members = [
+            unpack(root, packed).members if packed else (root,)
+            for root, packed in zip(roots, found, strict=True)
+        ]
+        asked = [*dict.fromkeys(member for those in members for member in those)]
+        said = dict(zip(asked, self._gather(self._names.directory + b"c:", asked), strict=True))
+        return [
+            Standing(
+                root, those, {member: record for member in those if (record := said[member]) is not None}
+            )
+            for root, those in zip(roots, members, strict=True)
+        ]
 
     def offsets(self) -> dict[str, int]:
         key = self._names.offsets
@@ -349,6 +362,10 @@ class RedisDirectory:
             JournalKind.ABSORB, f"{READMITTED}:{letter}", 1, _pack(message), message.survivor
         )
 
+    def not_sent(self, customer: bytes, what: NotSent) -> bool:
+        sender = f"{what.connector}:{what.id}"
+        return self._do_append(JournalKind.NOT_SENT, sender, 1, _pack(what), customer)
+
     def hear_again(self, letter: str, kind: str, body: bytes, time_ms: int) -> bool:
         return self._do_append(
             JournalKind.HEARD, f"{READMITTED}:{letter}", 1, kind.encode() + body, b"%d" % time_ms
@@ -359,7 +376,7 @@ class RedisDirectory:
             second = msgspec.msgpack.decode(entry.body, type=Tick).now_ms // 1000
             return self._do_append(JournalKind.TICK, "", 0, b"", second=str(second))
         body = entry.body
-        if entry.kind in (JournalKind.ABSORB, JournalKind.READMITTED):
+        if entry.kind in (JournalKind.ABSORB, JournalKind.READMITTED, JournalKind.NOT_SENT):
             body = body[ID_BYTES:]
         return self._do_append(entry.kind, entry.sender, entry.sent, body, entry.extra, entry.announced)
 

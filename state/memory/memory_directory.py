@@ -29,6 +29,7 @@ from schemas.records.shard_log import (
     Lend,
     LogEntry,
     LogKind,
+    NotSent,
     Retire,
     Split,
     Tick,
@@ -85,6 +86,7 @@ class MemoryDirectory(MemoryLedger):
         self.kept: dict[tuple[str, bytes], bytes] = {}  # what matching keeps
         self._records: dict[int, dict[bytes, bytes]] = {}  # of it the records, by bucket
         self.ticked_s = 0
+        self._refused: set[str] = set()
 
     # --- windows
 
@@ -225,8 +227,8 @@ class MemoryDirectory(MemoryLedger):
     def has_consents(self) -> bool:
         return any(table == "c" for table, _ in self.kept)
 
-    def standing(self, customer: bytes) -> Standing:
-        return self._standing(self.graph, customer)
+    def standings(self, customers: Sequence[bytes]) -> list[Standing]:
+        return [self._standing(self.graph, customer) for customer in customers]
 
     def offsets(self) -> dict[str, int]:
         return dict(self._offsets)
@@ -293,6 +295,13 @@ class MemoryDirectory(MemoryLedger):
         self._take_in(LogKind.ABSORB, message.survivor, _encode(message))
         return True
 
+    def not_sent(self, customer: bytes, what: NotSent) -> bool:
+        if (named := f"{what.connector}:{what.id}") in self._refused:
+            return False
+        self._refused.add(named)
+        self._take_in(LogKind.NOT_SENT, customer, _encode(what))
+        return True
+
     def hear_again(self, letter: str, kind: str, body: bytes, time_ms: int) -> bool:
         if self._taken(f"{READMITTED}:{letter}", 1):
             return False
@@ -313,6 +322,9 @@ class MemoryDirectory(MemoryLedger):
     def replay(self, entry: Journalled) -> bool:
         if entry.kind == JournalKind.TICK:
             return self._tick(msgspec.msgpack.decode(entry.body, type=Tick).now_ms // 1000)
+        if entry.kind == JournalKind.NOT_SENT:
+            what = msgspec.msgpack.decode(entry.body[ID_BYTES:], type=NotSent)
+            return self.not_sent(entry.extra, what)
         if self._taken(entry.sender, entry.sent):
             return False
         match entry.kind:

@@ -320,7 +320,7 @@ def test_a_survey_says_what_each_customer_has_said(make: Make) -> None:
     assert survey.standings[1].records == {}
     assert survey.standings[1].root == other.hash
     assert survey.standings[2].members == (ident(1, 9).hash,)
-    assert directory.standing(device.hash).records == {device.hash: said(b"no")}
+    assert directory.standings([device.hash])[0].records == {device.hash: said(b"no")}
 
 
 def test_a_window_is_stale_where_its_customer_has_said_something_else(make: Make) -> None:

@@ -347,7 +347,8 @@ shards = Config().shards.__class__(count=4)
 secrets = (Secret(secret),)
 connector = WebhookConnector(name="hook", url=hook, secrets=secrets, allow_private=True, concurrency=4)
 deployment = Deployment(Config(shards=shards, connector=(connector,)), lambda _: redis.Redis.from_url(url))
-deployment.redis_url, deployment.names, deployment.directory = url, Names("t"), None
+deployment.redis_url, deployment.names = url, Names("t")
+deployment.directory = SimpleNamespace(has_consents=lambda: False)
 deployment.contacts = SimpleNamespace(identify=lambda customers, fields: [{} for _ in customers])
 deliver.run(deployment, 0, 1)
 """

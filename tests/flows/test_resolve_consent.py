@@ -196,13 +196,13 @@ def test_who_is_one_customer_can_take_back_what_was_said_elsewhere(site: Site) -
     site.take(raw(userId="ana", anonymousId="v", messageId="4", properties={"n": 2}))
     assert [properties["n"] for _, _, properties, _ in kept(site) if properties] == [2]
     (root, *_), *_ = site.facts()
-    assert words_of(site.directory.standing(root)).said == {"marketing": True, "personalisation": False}
+    assert words_of(site.directory.standings([root])[0]).said == {"marketing": True, "personalisation": False}
 
 
 def test_a_word_has_its_source_version_and_proof(site: Site) -> None:
     site.take(identify("ana", {"consent.sms": "yes", "consent.version": "2026-11"}, messageId="said"))
     (root, origin, _), *_ = site.facts()
-    word = unpacked_words(site.directory.standing(root).records[origin]).words["sms"]
+    word = unpacked_words(site.directory.standings([root])[0].records[origin]).words["sms"]
     assert (word.granted, word.source, word.version, word.proof) == (True, "web", "2026-11", "said")
 
 

@@ -27,7 +27,7 @@ from schemas.records.customer_profile import (
 from schemas.records.identity_graph import Group, Identifier, Order, Put, Routed, WindowCommit
 from schemas.records.journal import JournalKind, Journalled, WindowContent
 from schemas.records.outbox_lanes import Lane
-from schemas.records.shard_log import Announced, Expect, Lend, Retire, Split, Tick
+from schemas.records.shard_log import Announced, Expect, Lend, NotSent, Retire, Split, Tick
 from schemas.wire.events import DeadLetter, Fact, Quarantined, RawEvent, Unlearnt
 from schemas.wire.triggers import Absorb, Decision, Example, Receipt, Trigger
 from state.model_store import Announcement, Checkpoint
@@ -277,6 +277,16 @@ SAMPLES: dict[str, Any] = {
             positions=[5],
             origins=[A],
             policy=b"policy",
+        ),
+        NotSent(
+            id="trg_1",
+            rule="thanks",
+            cause="message-1",
+            action="thank",
+            connector="crm",
+            reason="consent",
+            detail="the customer has refused marketing by sms",
+            at_ms=NOW,
         ),
         Consents(
             words={

@@ -17,15 +17,17 @@ from flows.logic.fields.stated import stated_ms
 from schemas.records.consents import Consents, Standing, Word, unpacked
 
 MODE: Final = "mode"
-SWITCHED: Final = ("marketing", "personalisation")  # purposes that `consent.mode` switches
-_IN_MODES: Final = {
-    "basic": "",
-    "marketing": "marketing",
-    "personalisation": "personalisation",
-    "personalization": "personalisation",
-    "personalised": "personalisation",
-    "personalized": "personalisation",
-    "recommendation": "personalisation",
+_MARKETING: Final = ("marketing", "sales")
+_PERSONALISED: Final = ("personalisation",)
+SWITCHED: Final = _MARKETING + _PERSONALISED  # purposes that `consent.mode` switches
+_IN_MODES: Final[dict[str, tuple[str, ...]]] = {
+    "basic": (),
+    "marketing": _MARKETING,
+    "personalisation": _PERSONALISED,
+    "personalization": _PERSONALISED,
+    "personalised": _PERSONALISED,
+    "personalized": _PERSONALISED,
+    "recommendation": _PERSONALISED,
 }
 _BETWEEN: Final = re.compile(r"[\s+,_-]+")
 WORDS_MAX: Final = 64  # of one origin
@@ -42,7 +44,7 @@ def stated(traits: Mapping[str, Any]) -> Stated:
     >>> stated({"consent.sms": "denied", "consent": {"email": {"news": True}}, "plan": "gold"})
     {'sms': False, 'email.news': True}
     >>> stated({"consent.mode": "basic+marketing"})
-    {'marketing': True, 'personalisation': False}
+    {'marketing': True, 'sales': True, 'personalisation': False}
     """
     return {
         thing: said
@@ -68,7 +70,7 @@ def _mode(value: str) -> Iterator[tuple[str, bool]]:
     """A mode says yes to what it names and no to the other purposes that customers switch by it."""
     named = {word for word in _BETWEEN.split(value.strip().lower()) if word}
     if named and named <= _IN_MODES.keys():
-        granted = {_IN_MODES[word] for word in named}
+        granted = {purpose for word in named for purpose in _IN_MODES[word]}
         yield from ((purpose, purpose in granted) for purpose in SWITCHED)
 
 

@@ -27,6 +27,7 @@ from flows.logic.shard.state import (
     decode_absorb,
     decode_expect,
     decode_lend,
+    decode_not_sent,
     decode_profile,
     decode_retire,
     decode_split,
@@ -38,9 +39,10 @@ from flows.logic.shard.state import (
 )
 from schemas.records.customer_profile import Profile, Sealed, Sensitive
 from schemas.records.identity_graph import ID_BYTES
+from schemas.records.outbox_lanes import Lane
 from schemas.records.shard_log import Announced, LogEntry, LogKind, mark_of, unpack_facts
 from schemas.wire.events import Fact
-from schemas.wire.triggers import Absorb
+from schemas.wire.triggers import Absorb, Decision
 
 # customers woken by one tick of one shard, the others by the next ones: those of all shards come before
 # events
@@ -74,6 +76,7 @@ class ShardMachine:
             LogKind.RETIRE: _take_retire,
             LogKind.SPLIT: _take_split,
             LogKind.ABSORB: _take_absorb,
+            LogKind.NOT_SENT: _take_not_sent,
             LogKind.TICK: self._take_tick,
             LogKind.CONFIG: self._take_rules,
             LogKind.MODEL: self._take_model,
@@ -227,6 +230,26 @@ def _take_split(state: ShardState, body: bytes, turns: Turns) -> None:
 
 def _take_absorb(state: ShardState, body: bytes, turns: Turns) -> None:
     profile_merge.absorb(state, body[:ID_BYTES], decode_absorb(body[ID_BYTES:]), turns)
+
+
+def _take_not_sent(state: ShardState, body: bytes, _turns: Turns) -> None:
+    """Record why a trigger was not sent. If it was a choice among actions, nothing is to be learnt of it."""
+    root, what = body[:ID_BYTES], decode_not_sent(body[ID_BYTES:])
+    refused = Decision(
+        customer=root,
+        rule=what.rule,
+        cause=what.cause,
+        at_ms=what.at_ms,
+        reason=what.reason,
+        id=what.id,
+        action=what.action,
+        withheld={what.connector: what.detail},
+    )
+    state.emit(Lane.DECISIONS, refused)
+    state.count(f"decisions:{what.reason}")
+    live = state.live.get(root)
+    if live is not None and live.profile.open.pop(what.id, None) is not None:
+        state.changes.dirty.add(root)
 
 
 # --- a fact

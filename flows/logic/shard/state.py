@@ -14,7 +14,17 @@ from flows.logic.shard.changes import Changes
 from flows.logic.shard.scoring import ActiveModels, Scorer
 from schemas.records.customer_profile import Fragment, Head, Profile, Sensitive
 from schemas.records.identity_graph import ID_BYTES
-from schemas.records.shard_log import Expect, Lend, LogEntry, LogKind, Retire, Split, Tick, unpack_facts
+from schemas.records.shard_log import (
+    Expect,
+    Lend,
+    LogEntry,
+    LogKind,
+    NotSent,
+    Retire,
+    Split,
+    Tick,
+    unpack_facts,
+)
 from schemas.wire.triggers import Absorb
 
 FRAGMENTS_MAX: Final = 32
@@ -28,6 +38,7 @@ decode_lend = msgspec.msgpack.Decoder(Lend).decode
 decode_retire = msgspec.msgpack.Decoder(Retire).decode
 decode_split = msgspec.msgpack.Decoder(Split).decode
 decode_absorb = msgspec.msgpack.Decoder(Absorb).decode
+decode_not_sent = msgspec.msgpack.Decoder(NotSent).decode
 decode_tick = msgspec.msgpack.Decoder(Tick).decode
 
 
@@ -189,6 +200,8 @@ def needs_of(entries: Iterable[LogEntry]) -> Needs:
                 needs.whole(retired)
             case LogKind.SPLIT:
                 needs.whole(decode_split(entry.body).root)
+            case LogKind.NOT_SENT:
+                needs.profiles.add(entry.body[:ID_BYTES])
             case LogKind.ABSORB:
                 needs.whole(entry.body[:ID_BYTES])
             case LogKind.TICK:

@@ -12,7 +12,8 @@ import pytest
 from connectors.sinks.sink import DELIVERED, Delivery, Retry
 from flows.cli.main import main
 from flows.dispatch import admission
-from flows.dispatch.admission import Admission, Admitted, Dead, Dropped, Postponed
+from flows.dispatch.admission import Admission
+from flows.dispatch.verdicts import Admitted, Dead, Dropped, Postponed
 from flows.runtime.deployment import Deployment
 from schemas.config.toml import load
 from schemas.errors import CustomerDamaged, Unreachable
@@ -39,7 +40,11 @@ def nobody(triggers: Sequence[Trigger]) -> list[Dropped]:
 
 def door(**options: object) -> Admission:
     connector = msgspec.structs.replace(named("crm"), identify=("email",))
-    return Admission(connector, **({"identify": known} | options))  # type: ignore[arg-type]
+    return Admission(connector, **({"identify": known, "report": not_asked} | options))  # type: ignore[arg-type]
+
+
+def not_asked(trigger: Trigger, connector: str, refusal: Dropped) -> None:
+    raise AssertionError("what has no code is not recorded")
 
 
 def known(customers: list[str], fields: tuple[str, ...]) -> list[dict[str, str]]:
@@ -158,7 +163,7 @@ def test_it_stops_the_replay_of_a_dead_letter(
     [letter] = deployment.dead_deliveries.oldest()
     monkeypatch.setattr(sys, "argv", ["millrace", "dead", "replay", "--all", "-c", str(file)])
     with monkeypatch.context() as closed:
-        closed.setattr(admission, "GATES", (nobody,))
+        closed.setattr(admission, "GATES", (lambda _deployment: nobody,))
         assert main() == 1
     assert f"{letter.name} not sent: {WITHDRAWN.reason}\n0 sent again, 1 not\n" in capsys.readouterr().out
     assert [kept.name for kept in deployment.dead_deliveries.oldest()] == [letter.name]

@@ -32,9 +32,15 @@ def word(granted: bool, seconds: int, over: tuple[bytes, ...] = ()) -> Word:
         ({"consent.sms": "denied"}, {"sms": False}),
         ({"consent": {"email": {"news": "yes", "offers": 0}}}, {"email.news": True, "email.offers": False}),
         ({"consent.marketing": "同意", "consent.push": "拒绝"}, {"marketing": True, "push": False}),
-        ({"consent.mode": "basic"}, {"marketing": False, "personalisation": False}),
-        ({"consent.mode": "Basic + personalised"}, {"marketing": False, "personalisation": True}),
-        ({"consent": {"mode": "basic+marketing"}}, {"marketing": True, "personalisation": False}),
+        ({"consent.mode": "basic"}, dict.fromkeys(("marketing", "sales", "personalisation"), False)),
+        (
+            {"consent.mode": "Basic + personalised"},
+            {"marketing": False, "sales": False, "personalisation": True},
+        ),
+        (
+            {"consent": {"mode": "basic+marketing"}},
+            {"marketing": True, "sales": True, "personalisation": False},
+        ),
         ({"consent.mode": "whatever"}, {}),
         ({"consent.sms": "perhaps", "consent.push": None, "consent.list": [True]}, {}),
         ({"consented": True, "plan": "gold"}, {}),
