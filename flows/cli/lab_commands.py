@@ -29,12 +29,19 @@ def simulate(
             min=0, help="The first one; a seed that failed is replayed by `--first SEED --seeds 1`."
         ),
     ] = 0,
+    privacy: Annotated[
+        bool,
+        typer.Option(
+            "--privacy",
+            help="Customers say all the time what they allow; nothing is kept or sent against it.",
+        ),
+    ] = False,
     as_json: AsJson = False,
 ) -> int:
     """Run the engine in memory while everything goes wrong; prove that nothing is lost or doubled."""
     from flows.lab.simulate import run
 
-    return run(seeds, first, as_json)
+    return run(seeds, first, as_json, privacy=privacy)
 
 
 def chaos(

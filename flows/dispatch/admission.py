@@ -133,7 +133,12 @@ def doors(deployment: Deployment) -> Callable[[Connector], Admission]:
 
 
 def _report(directory: Directory, trigger: Trigger, connector: str, refusal: Dropped) -> None:
-    what = NotSent(
+    directory.not_sent(bytes.fromhex(trigger.customer), not_sent(trigger, connector, refusal))
+
+
+def not_sent(trigger: Trigger, connector: str, refusal: Dropped) -> NotSent:
+    """Return the record that a trigger was refused at the door."""
+    return NotSent(
         id=trigger.id,
         rule=trigger.rule,
         cause=trigger.cause,
@@ -143,4 +148,3 @@ def _report(directory: Directory, trigger: Trigger, connector: str, refusal: Dro
         detail=refusal.reason,
         at_ms=int(time.time() * 1000),
     )
-    directory.not_sent(bytes.fromhex(trigger.customer), what)

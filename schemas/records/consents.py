@@ -43,10 +43,15 @@ class Standing(msgspec.Struct):
 
     @property
     def mark(self) -> bytes:
-        """Return what changes whenever anything of it does."""
+        """Return what changes whenever anything that was said does."""
         return b"".join(
             self.records[member][:MARK_BYTES] for member in self.members if member in self.records
         )
+
+    @property
+    def whole_mark(self) -> bytes:
+        """Return what also changes with who is one customer."""
+        return self.mark + b"".join(self.members)
 
 
 def packed(consents: Consents) -> bytes:

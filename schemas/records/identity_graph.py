@@ -116,8 +116,9 @@ class WindowCommit(msgspec.Struct, array_like=True):
     orders: list[Order] = []  # carried out after the groups
     time_ms: int = 0  # when its last event was received: what the ledger and the guards go by
     puts: list[Put] = []
-    # customers by whose consent it was judged, each with the mark of what it had said: another one by now is
-    # `Stale`. None: as nobody has said anything yet
+    # customers by whose consent it was judged, each with the mark of what it had said (of those who say
+    # something in this window, the whole mark): another one by now is `Stale`. None: as nobody has said
+    # anything yet
     looked_at: list[tuple[bytes, bytes]] | None = []
 
 

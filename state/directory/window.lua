@@ -111,8 +111,13 @@ local function words_of(root)
 end
 for _, looked in ipairs(mode == 'commit' and looked_at or {}) do
   local marks = {}
-  for i, said in ipairs(words_of(root_of(looked[1]))) do marks[i] = sub(said[2], 1, MARK) end
-  if table.concat(marks) ~= looked[2] then return {'stale'} end
+  local root = root_of(looked[1])
+  for i, said in ipairs(words_of(root)) do marks[i] = sub(said[2], 1, MARK) end
+  marks = table.concat(marks)
+  if looked[2] ~= marks then  -- where something is said, who is one customer must not have changed either
+    local record = record_of(root)
+    if looked[2] ~= marks .. (record and table.concat(record.members) or root) then return {'stale'} end
+  end
 end
 
 ordering = true

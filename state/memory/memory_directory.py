@@ -205,7 +205,10 @@ class MemoryDirectory(MemoryLedger):
         if window.looked_at is None:
             changed = self.has_consents()
         else:
-            changed = any(self._standing(graph, root).mark != mark for root, mark in window.looked_at)
+            changed = any(
+                mark not in ((now := self._standing(graph, root)).mark, now.whole_mark)
+                for root, mark in window.looked_at
+            )
         if changed:
             raise Stale(f"consent of a customer of a window of {window.partition} has changed")
 

@@ -20,6 +20,9 @@ from schemas.wire.events import RawEvent
 
 _PEOPLE, _VISITORS, _MAILS = "abcde", "uvwxyz", ("a@x.io", "b@x.io", "c@x.io")
 _NOBODY = ("undefined", "{{userId}}", "[object Object]", "00000000-0000-0000-0000-000000000000")
+EVENTS = ("Viewed", "Bought")
+THINGS = ("marketing", "personalisation", "location")  # what customers say something about
+PLACE = "city"
 _NAMES = ("未知", "A", "王", "-", "Ada Allen")
 _KNOWN = ("Clementine Featherstonehaugh", "Ottokar Zwingenberger", "张伟国")
 _BAD = (
@@ -102,8 +105,12 @@ class Traffic:
     `aliases` are those between two users: refused where the former is known by then, else good.
     """
 
-    def __init__(self, luck: Random, config: Config, raw: dict[str, list[list[RawEvent]]]) -> None:
+    def __init__(
+        self, luck: Random, config: Config, raw: dict[str, list[list[RawEvent]]], *, privacy: bool = False
+    ) -> None:
+        """`privacy`: customers often say what they allow, and take it back."""
         self._luck = luck
+        self._privacy = privacy
         self._raw = raw
         self._source = config.gateway.write_keys[0].source
         self.good: dict[str, dict[str, Any]] = {}
@@ -196,7 +203,21 @@ class Traffic:
             del made["event"], made["properties"]
             if luck.random() < 0.6:
                 made["traits"]["email"] = luck.choice(_MAILS)
-        return self._oddly(made)
+        made = self._oddly(made)
+        return self._saying(made) if self._privacy else made
+
+    def _saying(self, made: dict[str, Any]) -> dict[str, Any]:
+        """With a word on consent, now and then; and with what is not for everybody to keep."""
+        luck = self._luck
+        if "traits" in made:
+            made["traits"][PLACE] = luck.choice(("Bern", "Oslo"))
+        if luck.random() < 0.3:
+            said = {thing: luck.random() < 0.5 for thing in luck.sample(THINGS, luck.choice((1, 1, 2, 3)))}
+            if "traits" in made and luck.random() < 0.5:
+                made["traits"] |= {f"consent.{thing}": word for thing, word in said.items()}
+            else:
+                made["context"] = {"consent": {"categoryPreferences": said}}
+        return made
 
     def _oddly(self, made: dict[str, Any]) -> dict[str, Any]:
         """As some clients write it."""

@@ -9,7 +9,20 @@ from typing import Any
 import msgspec
 
 WRITES = frozenset(
-    {"commit", "announce", "forward", "advance", "trim", "claim", "take", "save", "tick", "of", "receive"}
+    {
+        "commit",
+        "announce",
+        "forward",
+        "advance",
+        "trim",
+        "claim",
+        "take",
+        "save",
+        "tick",
+        "of",
+        "receive",
+        "not_sent",
+    }
 )
 
 
@@ -91,7 +104,7 @@ class Line:
             if self._broken() or (name in WRITES and faults.strikes("before")):
                 raise Crash(name)
             answer = found(*args, **options)
-            if name == "plan" and faults.strikes("planned"):
+            if name in ("plan", "survey") and faults.strikes("planned"):
                 faults.meanwhile()
             if name in WRITES and faults.strikes("after"):
                 raise Crash(name)

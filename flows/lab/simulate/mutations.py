@@ -19,6 +19,7 @@ import flows.logic.shard.machine
 import flows.logic.shard.quarantine
 import flows.match
 from flows.deliver import Steady
+from flows.dispatch.consent_gate import ConsentGate
 from flows.lab.simulate import workers
 from flows.lab.simulate.failures import Crash
 from flows.lab.simulate.scheduler import Broken
@@ -28,7 +29,10 @@ from flows.logic.delivery import Progress
 from flows.logic.facets import decisions, waits
 from flows.logic.fields import identifiers
 from flows.logic.fields.placeholders import Placeholders
-from flows.logic.resolution import validation
+from flows.logic.permissions import statements
+from flows.logic.permissions.statements import Words
+from flows.logic.resolution import consents, validation
+from flows.logic.resolution.consents import ConsentRules
 from flows.logic.shard.changes import Changes
 from flows.logic.shard.machine import ShardMachine
 from flows.logic.shard.quarantine import Careful
@@ -36,8 +40,10 @@ from flows.logic.shard.state import ShardState
 from flows.profile import Worker
 from flows.resolve import Resolver
 from schemas.errors import Fatal
+from schemas.records.consents import Consents, Standing
 from schemas.records.identity_graph import WindowCommit, WindowResult
 from schemas.records.outbox_lanes import Lane
+from state.directory.graph import Graph
 from state.memory.memory_directory import MemoryDirectory
 from state.memory.memory_models import MemoryModels
 from state.memory.memory_shards import MemoryShards
@@ -348,6 +354,45 @@ def _passed_over(sifted: Any) -> Any:
     return lambda items, attempt, what: (sifted(items, attempt, what)[0], [])
 
 
+# --- consent --------------------------------------------------------------------------------------
+
+
+def _yes_wins(real: Callable[..., Words]) -> Callable[..., Words]:
+    def together(records: Mapping[bytes, Consents]) -> Words:
+        said = real(records).said
+        granted = {
+            thing for record in records.values() for thing, word in record.words.items() if word.granted
+        }
+        return Words({thing: word or thing in granted for thing, word in said.items()})
+
+    return together
+
+
+def _root_alone(real: Callable[..., Standing]) -> Callable[..., Standing]:
+    def standing(self: MemoryDirectory, graph: Graph, origin: bytes) -> Standing:
+        found = real(self, graph, origin)
+        return Standing(
+            found.root, found.members, {m: r for m, r in found.records.items() if m == found.root}
+        )
+
+    return standing
+
+
+PRIVACY_MUTATIONS: Mapping[str, Broken] = {
+    "what customers have said is not looked at again at the commit": _replace(
+        MemoryDirectory, "_check_words", lambda _: lambda *_args: None
+    ),
+    "the door does not ask": _replace(
+        ConsentGate, "__call__", lambda _: lambda _self, triggers: [None] * len(triggers)
+    ),
+    "between origins a yes wins": _replace(consents, "together", _yes_wins),
+    "only the words of the first origin count": _replace(MemoryDirectory, "_standing", _root_alone),
+    "a word that comes late counts": _replace(statements, "_is_news", lambda _: lambda *_args: True),
+    "a word speaks for no other origin": _replace(statements, "_overruled", lambda _: lambda *_args: False),
+    "a word does not hold for what follows it in its window": _replace(
+        ConsentRules, "_heard", lambda _: lambda *_args: False
+    ),
+}
 MUTATIONS: Mapping[str, Broken] = {
     # shard commit
     "a shard commit is not fenced": _replace(MemoryShards, "commit", _unfenced),

@@ -106,6 +106,8 @@ class Undisturbed:
                 directory.forward(shard, seq, _absorb(lane[0].body))
                 self.world.shards.advance(Lane.ABSORBS, "internal", {shard: seq})
                 self.world.shards.trim(Lane.ABSORBS, ["internal"])
+            case "n", customer, what:
+                directory.not_sent(customer, what)
             case "c", name, seq, version:
                 body = self._told.directory.body(LogKind.CONFIG, name, version)
                 assert body is not None, f"rules {version} have no body"
@@ -179,8 +181,44 @@ def problems(world: World, traffic: Traffic) -> list[str]:
         *_triggers(world, ideal),
         *_messages(world, traffic),
         *_sealed(world),
+        *_consent(world),
         *_order(world),
     ]
+
+
+class Counts(msgspec.Struct):
+    """Of the messages of a run, and of its triggers."""
+
+    lost: int = 0
+    doubled: int = 0
+    stored_without_consent: int = 0
+    sent_without_consent: int = 0
+
+
+def counts(world: World, traffic: Traffic) -> Counts:
+    """Return how many messages were lost or doubled, and how often consent was not respected."""
+    acknowledged, counted, refused, withheld = _balance(world, traffic)
+    missing = acknowledged - counted - refused - withheld
+    witness = world.directory.witness
+    return Counts(
+        lost=max(0, missing),
+        doubled=max(0, -missing),
+        stored_without_consent=len(witness.stored),
+        sent_without_consent=len(witness.sent),
+    )
+
+
+def _balance(world: World, traffic: Traffic) -> tuple[int, int, int, int]:
+    """Return how many messages were acknowledged, count, were refused, and were withheld for want of
+    consent. What is poison counts for nobody."""
+    counted = sum(fragment.events for profile in _profiles(world) for fragment in profile.fragments.values())
+    refused = world.directory.stats().get("rejected:alias_of_users", 0)
+    withheld = len(traffic.good.keys() - world.directory.witness.first.keys())
+    return len(traffic.good) + traffic.aliases, counted, refused, withheld
+
+
+def _profiles(world: World) -> list[Profile]:
+    return [_profile(packed) for table in world.shards.profiles.values() for packed in table.values()]
 
 
 def _state(world: World, ideal: World) -> Iterator[str]:
@@ -233,7 +271,8 @@ def _triggers(world: World, ideal: World) -> Iterator[str]:
         name for name, n in Counter(trigger.id for trigger in world.shards.emitted).items() if n > 1
     ]:
         yield f"{len(twice)} triggers were emitted twice"
-    if missing := ours.keys() - world.received.keys():
+    refused = {past[2].id for past in world.directory.history if past[0] == "n"}
+    if missing := ours.keys() - world.received.keys() - refused:
         yield f"{len(missing)} triggers were never delivered"
     if several := [key for key, ids in world.told.items() if len(ids) > 1]:
         yield f"{len(several)} triggers of a message were delivered under several ids"
@@ -249,15 +288,16 @@ def _content(trigger: Trigger) -> Trigger:
 
 
 def _messages(world: World, traffic: Traffic) -> Iterator[str]:
-    profiles = [_profile(packed) for table in world.shards.profiles.values() for packed in table.values()]
-    counted = sum(fragment.events for profile in profiles for fragment in profile.fragments.values())
-    refused = world.directory.stats().get("rejected:alias_of_users", 0)
-    if counted + refused != len(traffic.good) + traffic.aliases:  # what is poison counts for nobody
+    acknowledged, counted, refused, withheld = _balance(world, traffic)
+    first = world.directory.witness.first
+    if counted + refused + withheld != acknowledged:
         yield (
-            f"{len(traffic.good) + traffic.aliases} messages were acknowledged, "
-            f"{counted} count, {refused} were refused"
+            f"{acknowledged} messages were acknowledged, "
+            f"{counted} count, {refused} were refused, {withheld} withheld"
         )
-    if waiting := sum(profile.in_flight is not None and _waits(profile.in_flight) for profile in profiles):
+    if waiting := sum(
+        profile.in_flight is not None and _waits(profile.in_flight) for profile in _profiles(world)
+    ):
         yield f"{waiting} customers wait for what will never come"
     rejected = sum(n for name, n in world.directory.stats().items() if name.startswith("rejected:"))
     if rejected - refused != traffic.bad:
@@ -265,7 +305,7 @@ def _messages(world: World, traffic: Traffic) -> Iterator[str]:
     hashes = Identifiers(CONFIG.identity, HASH_KEY)
     due = set()
     for made in traffic.good.values():
-        if made.get("event") == "Viewed":
+        if made.get("event") == "Viewed" and first.get(made["messageId"]):
             found = hashes.of(
                 msgspec.convert({name: value for name, value in made.items() if name != "sentAt"}, Message), 0
             )
@@ -296,6 +336,15 @@ def _sealed(world: World) -> Iterator[str]:
                         yield f"{name} was sealed under a key that is not stored"
 
 
+def _consent(world: World) -> Iterator[str]:
+    """What customers do not allow is not stored and not sent, and all that they allow is."""
+    witness = world.directory.witness
+    if witness.stored:
+        yield f"{len(witness.stored)} stored against consent or withheld without: {witness.stored[0]}"
+    if witness.sent:
+        yield f"{len(witness.sent)} sent without consent: {witness.sent[0]}"
+
+
 def _order(world: World) -> Iterator[str]:
     """Seconds and the numbers of a sender rise; each window begins where the one before it ended."""
     said: dict[str, list[int]] = {}
@@ -321,6 +370,8 @@ def _order(world: World) -> Iterator[str]:
                 said.setdefault("the clock", []).append(second)
             case "a", shard, seq:
                 said.setdefault(f"shard {shard}", []).append(seq)
+            case "n", _, _:
+                pass
             case _, sender, seq, _:
                 said.setdefault(sender, []).append(seq)
     for sender, numbers in said.items():

@@ -36,6 +36,7 @@ class Outcome(msgspec.Struct, frozen=True):
     messages: int
     triggers: int
     faults: dict[str, int]
+    counts: oracle.Counts
 
 
 class Slot:
@@ -48,7 +49,7 @@ class Slot:
 
 
 class Simulation:
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, *, privacy: bool = False) -> None:
         self._seed = seed
         self._luck = luck = Random(seed)
         tight = luck.random() < 0.3
@@ -57,7 +58,7 @@ class Simulation:
         self.world = World(log_max=luck.randint(4, 10) if tight else PLENTY)
         self._faults = Faults(luck, Rates.drawn(luck))
         self._faults.meanwhile = self._meanwhile
-        self._traffic = Traffic(luck, CONFIG, self.world.raw)
+        self._traffic = Traffic(luck, CONFIG, self.world.raw, privacy=privacy)
         self._slots = [Slot(name) for name in LIVES]
         self._stale: list[Slot] = []
         self._depth = 0
@@ -77,8 +78,9 @@ class Simulation:
                     self._step()
                 self._drain()
             problems = oracle.problems(self.world, self._traffic)
+            found = oracle.counts(self.world, self._traffic)
         except (AssertionError, oracle.Diverged, MillraceError) as error:
-            problems = [str(error)]
+            problems, found = [str(error)], oracle.Counts()
         counts = dict(sorted(self._faults.counts.items()))
         return Outcome(
             seed=self._seed,
@@ -86,6 +88,7 @@ class Simulation:
             messages=len(self._traffic.good),
             triggers=len(self.world.shards.emitted),
             faults=counts,
+            counts=found,
         )
 
     # --- turns
@@ -200,7 +203,10 @@ class Simulation:
         return found
 
 
-def simulate(seed: int, broken: Broken = nullcontext) -> Outcome:
-    """Simulate one seed. The same seed is the same run. What the workers log of their deaths is not shown."""
+def simulate(seed: int, broken: Broken = nullcontext, *, privacy: bool = False) -> Outcome:
+    """Simulate one seed. The same seed is the same run. What the workers log of their deaths is not shown.
+
+    `privacy`: customers say what they allow, and take it back, all the time.
+    """
     with capture_logs():
-        return Simulation(seed).run(broken)
+        return Simulation(seed, privacy=privacy).run(broken)

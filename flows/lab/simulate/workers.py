@@ -11,6 +11,8 @@ from typing import Any, cast
 
 from connectors.raw.log import START
 from flows.deliver import Steady, forwarding
+from flows.dispatch.admission import not_sent
+from flows.dispatch.consent_gate import ConsentGate
 from flows.lab.demo.malformed import Defective
 from flows.lab.simulate.drawn_traffic import DOCUMENTS
 from flows.lab.simulate.failures import Crash, Faults, Line
@@ -21,6 +23,7 @@ from flows.logic.models import churn
 from flows.logic.models.binary_trainer import BinaryTrainer
 from flows.logic.models.trainer import Trainer
 from flows.logic.models.trainers import other_trainers
+from flows.logic.permissions.permissions import Permissions
 from flows.logic.resolution.validation import Validator
 from flows.logic.rules.ruleset import CompiledRules
 from flows.logic.shard.machine import ShardMachine
@@ -186,6 +189,7 @@ def delivering(site: Site) -> Life:
     read = dict(cursors)
     waiting: list[OutboxEntry] = []
     receiver = Line(Receiver(site.world), site.faults, lambda: False)
+    gate = ConsentGate(site.directory, Permissions(CONFIG.consent, ()))
     site.shards.trim(Lane.TRIGGERS, [CRM])
     while True:
         for entry in site.shards.read(Lane.TRIGGERS, read, ROOM, 0):
@@ -194,10 +198,17 @@ def delivering(site: Site) -> Life:
             waiting.append(entry)
         yield
         for entry in site.luck.sample(waiting, len(waiting)):
-            if not site.faults.strikes("refused"):
+            trigger = decode_trigger(entry.body)
+            [refusal] = gate([trigger])
+            if refusal is not None:
+                site.directory.not_sent(bytes.fromhex(trigger.customer), not_sent(trigger, CRM, refusal))
+            elif site.faults.strikes("refused"):
+                continue
+            else:
+                site.world.directory.witness.passed(trigger, site.world.directory.graph)
                 receiver.receive(entry.body)
-                waiting.remove(entry)
-                progress[entry.shard].finish(entry.seq)
+            waiting.remove(entry)
+            progress[entry.shard].finish(entry.seq)
         yield
         moved = {shard: done.cursor for shard, done in progress.items() if done.cursor != cursors[shard]}
         if moved:

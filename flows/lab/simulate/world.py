@@ -6,22 +6,26 @@ Nothing is sealed in earnest: a sealed value says under whose key it lies, and e
 """
 
 import pickle
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
 import msgspec
 
+from flows.lab.simulate.consent_witness import Witness
 from flows.logic.facets.vocabulary import compile_rules
+from flows.logic.fields.identifiers import Identifiers
 from flows.logic.rules.ruleset import CompiledRules
 from flows.resolve import ALIAS_OF_USERS
 from schemas.config import Config, Identity, Namespace, Shards, Validate, Window
 from schemas.config.toml import rules_from
 from schemas.records.identity_graph import WindowCommit, WindowResult
 from schemas.records.outbox_lanes import Lane
+from schemas.records.shard_log import NotSent
 from schemas.units import Duration
 from schemas.wire.events import DeadLetter, RawEvent
 from schemas.wire.triggers import Absorb, Trigger
+from state.directory.graph import Graph
 from state.directory.layout import Layout
 from state.directory.matches import PARTITION as MATCH
 from state.directory.policy import Policy
@@ -52,7 +56,7 @@ LIMITS = [namespace.limit for namespace in _NAMESPACES]
 LAYOUT = Layout.of("simulated", SHARDS, 1_000, LIMITS, policy=Policy.of(CONFIG.identity, CONFIG.matching))
 
 # ("w", partition, before, after, aliases refused as things were when it was judged) | ("d", what `match`
-# decided) | ("t", second) | ("a", shard, seq) | ("c" or "m", sender, seq, version)
+# decided) | ("t", second) | ("a", shard, seq) | ("n", customer, trigger) | ("c" or "m", sender, seq, version)
 Past = tuple[Any, ...]
 
 
@@ -62,9 +66,28 @@ class Directory(MemoryDirectory):
     def __init__(self, world: "World", log_max: int) -> None:
         super().__init__(LAYOUT, lambda: world.now_ms, log_max=log_max)
         self.history: list[Past] = []
+        self.witness = Witness()
+        self._identify = Identifiers(CONFIG.identity, HASH_KEY).of
+        self._raw: Callable[[str], list[list[RawEvent]]] = lambda partition: world.raw[partition]
+
+    def _check_words(self, graph: Graph, window: WindowCommit) -> None:
+        super()._check_words(graph, window)
+        self._judged = graph.copy()  # before the orders of the window
+
+    def _facts(self, landed: Sequence[Any]) -> dict[int, list[bytes]]:
+        self._landed = {id(fact): (root, origin) for fact, root, origin in landed}
+        return super()._facts(landed)
 
     def commit(self, window: WindowCommit, content: bytes = b"") -> WindowResult:
         result = super().commit(window, content)
+        if window.partition != MATCH:
+            entries = self._raw(window.partition)[window.before + 1 : window.after + 1]
+            raw = [
+                (window.before + 1 + at, index, event)
+                for at, entry in enumerate(entries)
+                for index, event in enumerate(entry)
+            ]
+            self.witness.saw(window, raw, self._judged, self._landed, self._identify)
         if window.partition == MATCH:
             self.history.append(("d", window))
             return result
@@ -83,6 +106,11 @@ class Directory(MemoryDirectory):
     def announce(self, kind: Any, sender: str, seq: int, version: int, body: bytes) -> bool:
         if taken := super().announce(kind, sender, seq, version, body):
             self.history.append((kind, sender, seq, version))
+        return taken
+
+    def not_sent(self, customer: bytes, what: NotSent) -> bool:
+        if taken := super().not_sent(customer, what):
+            self.history.append(("n", customer, what))
         return taken
 
     def forward(self, shard: int, seq: int, message: Absorb) -> bool:

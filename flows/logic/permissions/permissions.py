@@ -2,8 +2,8 @@
 
 Of all words that speak of a thing, a no wins; else a yes counts; else what holds before any word. Contact for
 a purpose by a channel is spoken of by the words PURPOSE, PURPOSE.CHANNEL and CHANNEL; the use of a category
-of data for a purpose by PURPOSE, PURPOSE.CATEGORY and CATEGORY. The ids of banners that mean a purpose stand
-for its name.
+of data for a purpose by PURPOSE, PURPOSE.CATEGORY and CATEGORY. CHANNEL and CATEGORY alone can only say no: a
+yes to e-mail is none to a purpose. The ids of banners that mean a purpose stand for its name.
 """
 
 from collections.abc import Iterable, Mapping
@@ -87,5 +87,8 @@ class Permissions:
         if not said:
             return []
         names = self._names[purpose.name]
-        things = [*names, *(f"{name}.{part}" for name in names), part] if part else names
-        return [said[thing] for thing in things if thing in said]
+        things = [*names, *(f"{name}.{part}" for name in names)] if part else names
+        found = [said[thing] for thing in things if thing in said]
+        if part and said.get(part) is False:
+            found.append(False)
+        return found

@@ -77,7 +77,7 @@ class ConsentRules:
         of each."""
         ruling = Ruling()
         customers: dict[bytes, _Customer] = {}
-        marks: dict[bytes, bytes] = {}
+        looked_at: dict[bytes, bytes] = {}
         dirty: dict[bytes, Consents] = {}
         for at in sorted(range(len(order)), key=order.__getitem__):
             index, standing = order[at], standings[at]
@@ -85,16 +85,17 @@ class ConsentRules:
             customer = customers.get(root)
             if customer is None:
                 customer = customers[root] = _Customer(standing)
-                marks[root] = standing.mark
+                looked_at[root] = standing.mark
             event = events[index]
             said = stated(event.traits) if event.traits else {}
             news = bool(said or self._regions) and self._heard(customer, event, said, origins[at])
             if news:
                 dirty[origins[at]] = customer.records[origins[at]]
+                looked_at[root] = standing.whole_mark
             denied = self._denied(customer.words, stamped=bool(said))
             if denied:
                 self._leave_out(ruling, index, event, denied, news)
-        ruling.looked_at = list(marks.items())
+        ruling.looked_at = list(looked_at.items())
         ruling.puts = [Put("c", origin, packed(record)) for origin, record in dirty.items()]
         return ruling
 

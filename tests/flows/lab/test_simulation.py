@@ -10,7 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 
 import flows.lab.simulate
-from flows.lab.simulate.mutations import MUTATIONS
+from flows.lab.simulate.mutations import MUTATIONS, PRIVACY_MUTATIONS
 from flows.lab.simulate.scheduler import Simulation, simulate
 from schemas.records.outbox_lanes import Lane
 from schemas.wire.events import DeadLetter
@@ -50,6 +50,30 @@ def test_nothing_is_lost_and_nothing_is_doubled(block: int) -> None:
 )
 def test_what_went_wrong_once_goes_well(seed: int) -> None:
     assert not simulate(seed).problems
+
+
+PRIVACY_SEEDS = 10
+PRIVACY_QUICK, PRIVACY_ALL = 3, 30
+
+
+@pytest.mark.parametrize(
+    "block",
+    [block if block < PRIVACY_QUICK else pytest.param(block, marks=SLOW) for block in range(PRIVACY_ALL)],
+)
+def test_nothing_is_kept_or_sent_against_consent(block: int) -> None:
+    for seed in range(block * PRIVACY_SEEDS, (block + 1) * PRIVACY_SEEDS):
+        outcome = simulate(seed, privacy=True)
+        assert not outcome.problems, (
+            f"millrace simulate --privacy --first {seed} --seeds 1: {outcome.problems}"
+        )
+
+
+@pytest.mark.breaking
+@pytest.mark.parametrize("name", PRIVACY_MUTATIONS)
+def test_what_is_broken_about_consent_is_noticed(name: str) -> None:
+    assert any(simulate(seed, PRIVACY_MUTATIONS[name], privacy=True).problems for seed in range(100)), (
+        f"{name}: not noticed in 100 seeds"
+    )
 
 
 @pytest.mark.breaking
@@ -119,7 +143,7 @@ def test_the_runs_do_what_they_are_said_to_do() -> None:
         "rejected:alias_of_users",
         "rejected:poison",
     }
-    assert kinds == set("wtacmd")
+    assert kinds == set("wtacmd"), "nobody has refused anything here: no `n`"
     assert put_aside == {"resolve", "profile", "match", "learn"}
     assert rules == {"best", "each", "thanks", "left", "risky", "no_buyer", "now_good"}
 
@@ -142,7 +166,7 @@ def test_a_failing_seed_is_printed_with_the_command_that_replays_it(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     broken = MUTATIONS["a window's offset is stored after it"]
-    monkeypatch.setattr(flows.lab.simulate, "simulate", lambda seed: simulate(seed, broken))
+    monkeypatch.setattr(flows.lab.simulate, "simulate", lambda seed, privacy: simulate(seed, broken))
     assert flows.lab.simulate.run(2, 4, as_json=False) == 1
     printed = capsys.readouterr().out
     assert "millrace simulate --first 4 --seeds 1" in printed

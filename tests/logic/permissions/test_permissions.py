@@ -80,6 +80,7 @@ def test_contact_without_a_word_is_refused_where_a_yes_is_needed() -> None:
     assert asked.may_contact(Words({"marketing.sms": True}), "marketing", "sms")
     assert not asked.may_contact(Words({"marketing.sms": True}), "marketing", "email")
     assert asked.may_contact(Words({"marketing": True}), "marketing", "email")
+    assert not asked.may_contact(Words({"email": True}), "marketing", "email")
     assert asked.refusal(Words({}), "marketing", "sms") == "the customer has not agreed to marketing by sms"
     assert (
         asked.refusal(Words({"sms": False}), "marketing", "sms")
