@@ -5,7 +5,7 @@ window that was judged by other statements than there are by now is `Stale`.
 """
 
 from hashlib import blake2b
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -40,6 +40,7 @@ class Standing(msgspec.Struct):
     root: bytes
     members: tuple[bytes, ...]
     records: dict[bytes, bytes]
+    read: Any = None  # what a reader has made of it, for the next time
 
     @property
     def mark(self) -> bytes:

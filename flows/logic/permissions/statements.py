@@ -7,7 +7,7 @@ are one customer. So when a union turns out to be a mistake, each side has its o
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -32,6 +32,7 @@ _IN_MODES: Final[dict[str, tuple[str, ...]]] = {
 _BETWEEN: Final = re.compile(r"[\s+,_-]+")
 WORDS_MAX: Final = 64  # of one origin
 NAME_MAX: Final = 128  # characters
+_PREFIX: Final = len(consent.NAME) + 1
 VERSION_MAX: Final = 64
 
 Stated = dict[str, bool]
@@ -46,13 +47,17 @@ def stated(traits: Mapping[str, Any]) -> Stated:
     >>> stated({"consent.mode": "basic+marketing"})
     {'marketing': True, 'sales': True, 'personalisation': False}
     """
-    return {
-        thing: said
-        for name, value in traits.items()
-        if consent.is_one(name)
-        for thing, said in _words(name.removeprefix(consent.NAME).removeprefix("."), value)
-        if 0 < len(thing) <= NAME_MAX
-    }
+    found: Stated = {}
+    for name, value in traits.items():
+        if not name.startswith(consent.NAME) or not consent.is_one(name):
+            continue
+        thing = name[_PREFIX:]
+        if value is True or value is False:  # as banners have it
+            if 0 < len(thing) <= NAME_MAX:
+                found[thing] = value
+            continue
+        found |= {thing: said for thing, said in _words(thing, value) if 0 < len(thing) <= NAME_MAX}
+    return found
 
 
 def _words(thing: str, value: Any) -> Iterator[tuple[str, bool]]:
@@ -72,6 +77,19 @@ def _mode(value: str) -> Iterator[tuple[str, bool]]:
     if named and named <= _IN_MODES.keys():
         granted = {purpose for word in named for purpose in _IN_MODES[word]}
         yield from ((purpose, purpose in granted) for purpose in SWITCHED)
+
+
+def says_nothing_new(record: Consents, said: Stated, version: str, others: Collection[bytes]) -> bool:
+    """Return whether these words are said already, and of these other origins too: the usual case, for
+    banners say theirs on each event."""
+    held = record.words
+    for thing, granted in said.items():
+        word = held.get(thing)
+        if word is None or word.granted is not granted or word.version != version:
+            return False
+        if others and not set(others) <= set(word.over):
+            return False
+    return True
 
 
 def take(record: Consents, said: Stated, like: Word) -> bool:
@@ -104,11 +122,12 @@ class Words:
     """What all origins of a customer say together: each thing that was spoken of, and whether it is allowed.
     And the country that the customer was last said to be in."""
 
-    __slots__ = ("country", "said")
+    __slots__ = ("country", "denied", "said")
 
     def __init__(self, said: Stated, country: str = "") -> None:
         self.said = said
         self.country = country
+        self.denied: frozenset[str] | None = None  # categories of data, once somebody has asked
 
 
 def words_of(standing: Standing) -> Words:

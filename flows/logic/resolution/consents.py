@@ -12,14 +12,21 @@ from flows.logic.fields.stated import stated_at
 from flows.logic.message import Checked
 from flows.logic.permissions.categories import Categories
 from flows.logic.permissions.permissions import Permissions
-from flows.logic.permissions.statements import Stated, Words, stated, take, together
+from flows.logic.permissions.statements import (
+    VERSION_MAX,
+    Stated,
+    Words,
+    says_nothing_new,
+    stated,
+    take,
+    together,
+)
 from flows.logic.permissions.withholding import WITHHELD, is_withheld, withhold
 from flows.logic.profile.fragments import dedupe_id
 from schemas.config import Config, FieldKind
 from schemas.records.consents import Consents, Standing, Word, packed, unpacked
 from schemas.records.identity_graph import Put
 
-_SAID_NOTHING: Final = Words({})
 _COUNTRY: Final = ("country", "countryCode", "country_code")
 VERSION: Final = "consent.version"  # a trait: of what was agreed to
 
@@ -39,10 +46,14 @@ class Ruling(msgspec.Struct):
 class _Customer:
     """A customer's words while a window is judged."""
 
+    __slots__ = ("members", "records", "words")
+
     def __init__(self, standing: Standing) -> None:
         self.members = standing.members
-        self.records = {origin: unpacked(record) for origin, record in standing.records.items()}
-        self.words = together(self.records) if self.records else _SAID_NOTHING
+        if standing.read is None:
+            read = {origin: unpacked(record) for origin, record in standing.records.items()}
+            standing.read = (read, together(read))
+        self.records, self.words = standing.read
 
 
 class ConsentRules:
@@ -104,27 +115,35 @@ class ConsentRules:
         country = _country(event.traits) if self._regions else ""
         if not said and not country:
             return False
-        record = customer.records.get(origin) or Consents()
+        record = customer.records.get(origin)
+        version = str(event.traits.get(VERSION, ""))[:VERSION_MAX]
+        others = tuple(member for member in customer.members if member != origin)
+        if record is not None and not country and says_nothing_new(record, said, version, others):
+            return False
+        # a copy: what was read may be read again
+        record = Consents(dict(record.words), record.country, record.country_at) if record else Consents()
         moment = stated_at(event.time_ms, dedupe_id(event.message))
         like = Word(
             granted=False,
             moment=moment,
             source=event.channel,
-            version=str(event.traits.get(VERSION, ""))[:64],
+            version=version,
             proof=event.message,
-            over=tuple(member for member in customer.members if member != origin),
+            over=others,
         )
         news = take(record, said, like)
         if country and country != record.country and moment > record.country_at:
             record.country, record.country_at, news = country, moment, True
         if news:
-            customer.records[origin] = record
+            customer.records = customer.records | {origin: record}
             customer.words = together(customer.records)
         return news
 
     def _denied(self, words: Words, stamped: bool) -> frozenset[str]:
         if stamped or self._unstamped == "profile":
-            return self.permissions.denied(words)
+            if words.denied is None:
+                words.denied = self.permissions.denied(words)
+            return words.denied
         return frozenset() if self._unstamped == "allow" else self._required_only
 
     def _leave_out(
