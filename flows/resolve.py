@@ -57,6 +57,7 @@ SAY_AFTER_S, SAY_EVERY_S = 5.0, 60.0  # that a window finds no room, and where
 KNOWN_MAX = 500_000  # user ids whose plain value this worker has already sealed into the sensitive record
 # of a group: indexes of the events that go on, their facts, what of each is personal
 _Draft = tuple[list[int], Group, list[dict[str, Any]]]
+_NOTHING: list[str] = []
 _encode = msgspec.msgpack.Encoder().encode
 _encode_json = msgspec.json.Encoder().encode
 
@@ -356,6 +357,7 @@ class Resolver:
         checked = judged.checked
         if judged.ruling is not None and judged.ruling.events:
             checked = [judged.ruling.events.get(index, event) for index, event in enumerate(checked)]
+        refused = judged.ruling.refused if judged.ruling is not None else None
         sealing = {
             landing[index]
             for joint, _, secrets in drafts
@@ -388,6 +390,7 @@ class Resolver:
                         sealed=sealed,
                         content=event.content,
                         backfill=event.backfill,
+                        refused=refused.get(index, _NOTHING) if refused else _NOTHING,
                     )
                 )
 

@@ -154,6 +154,7 @@ class World:
         sealed: Mapping[str, bytes] | None = None,
         content: bytes = b"",
         backfill: bool = False,
+        refused: Sequence[str] = (),
         **properties: Any,
     ) -> None:
         """Publish as `send` does, but nobody has read the log yet."""
@@ -175,6 +176,7 @@ class World:
                 sealed=dict(sealed or {}),
                 content=content,
                 backfill=backfill,
+                refused=list(refused),
             )
         )
         before, self._position = self._position or -1, self._position + 1

@@ -56,14 +56,22 @@ def _triggers(config: Config, connectors: Sequence[str]) -> Found:
 def _purposes(config: Config) -> Found:
     """Consent can only be checked for a purpose that there is."""
     purposes = [purpose.name for purpose in config.consent.purpose]
-    named = [(("trigger", index), trigger.purpose) for index, trigger in enumerate(config.trigger)]
-    named += [
-        (("action", index), action.purpose) for index, action in enumerate(config.action) if action.purpose
-    ]
-    for place, purpose in named:
+    for place, purpose in _declared(config):
         if purpose not in purposes:
-            message = f"no [[consent.purpose]] is called `{purpose}`{suggest(purpose, purposes)}"
-            yield (*place, "purpose"), message
+            yield place, f"no [[consent.purpose]] is called `{purpose}`{suggest(purpose, purposes)}"
+
+
+def _declared(config: Config) -> Iterator[tuple[Path, str]]:
+    """Yield every purpose that a rule names, with its place."""
+    for table in ("aggregate", "tag", "segment"):
+        for index, rule in enumerate(getattr(config, table)):
+            for place, purpose in enumerate(rule.purposes):
+                yield (table, index, "purposes", place), purpose
+    for index, trigger in enumerate(config.trigger):
+        yield ("trigger", index, "purpose"), trigger.purpose
+    for index, action in enumerate(config.action):
+        if action.purpose:
+            yield ("action", index, "purpose"), action.purpose
 
 
 def _receivers(at: Path, named: Sequence[str], connectors: Sequence[str]) -> Found:

@@ -18,6 +18,7 @@ class Aggregate(Table, frozen=True):
     over: Duration | None = None  # a sliding window; none is all time (count and sum only)
     half_life: Duration | None = None  # exponential decay (count and sum only)
     k: Annotated[int, msgspec.Meta(ge=1, le=16)] = 3  # how many `top_k` gives
+    purposes: tuple[Word, ...] = ()  # what it may be used for; empty: everything
 
 
 class Value(Table, frozen=True):
@@ -46,6 +47,7 @@ class Segment(Table, frozen=True):
 
     name: Word  # what expressions compare `segment` with
     when: Text  # an expression
+    purposes: tuple[Word, ...] = ()  # as of a tag
 
 
 class Tag(Table, frozen=True):
@@ -56,6 +58,8 @@ class Tag(Table, frozen=True):
     # how much it says; highest first where tags are shown
     weight: Annotated[float, msgspec.Meta(ge=0, le=1_000_000)] = 1.0
     ttl: Duration | None = None  # how long it stays on; none: no longer than `when` holds
+    # what it may be used for; empty: everything. Of a customer who allows none of them it is taken off
+    purposes: tuple[Word, ...] = ()
 
 
 class Churn(Table, frozen=True):

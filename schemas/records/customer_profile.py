@@ -136,6 +136,7 @@ class Profile(msgspec.Struct, array_like=True):
     cluster: str = ""
     clustered_ms: int = 0  # when it was last looked for
     backfilled: bool = False  # the last fact was history
+    refused: list[str] = []  # purposes that the customer did not allow at the last fact
 
 
 class Sealed(msgspec.Struct, array_like=True):

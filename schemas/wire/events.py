@@ -87,6 +87,7 @@ class Fact(msgspec.Struct, array_like=True):
     # marks of what it says, where a repetition of it is to be dropped (`flows.logic.fields.repeats`)
     content: bytes = b""
     backfill: bool = False  # history: it counts and is learnt from, and nothing is sent because of it
+    refused: list[str] = []  # purposes of rules that its customer does not allow, at this place of the stream
 
 
 class Reject(msgspec.Struct, frozen=True):

@@ -48,6 +48,7 @@ _fact = Fact(
     properties={"total": 12.5, "items": [{"sku": "x", "n": 2}], "gift": None, "big": 2**63},
     traits={"plan": "gold"},
     sealed={"email": b"\x00sealed"},
+    refused=["marketing"],
 )
 _fragment = Fragment(
     first_ms=NOW - 9,
@@ -125,6 +126,7 @@ _profile = Profile(
         )
     },
     recent=["SKU-2", "SKU-1"],
+    refused=["marketing", "sales"],
     cluster="c1",
     clustered_ms=NOW - 5,
 )

@@ -100,13 +100,13 @@ def test_the_announced_form_says_defaults_and_nothing_of_the_machinery() -> None
         trigger=(TriggerRule(name="t", on=On(score_above={"churn": 0.5})),),
     )
     assert rules_document(rules).decode() == (
-        '{"action":[],"aggregate":[{"k":3,"name":"a","of":"count","on":["*"],"over":"36h","value":""}],'
+        '{"action":[],"aggregate":[{"k":3,"name":"a","of":"count","on":["*"],"over":"36h","purposes":[],"value":""}],'
         '"best_action":{"floor":0.005,"half_life":0,"period":"1d","policy":"logistic_ucb","repeat":"max","reward":[],"shared":false,"within":"1d"},'
         '"churn":{"enabled":true,"every":"1d","horizon":"30d","learning_rate":0.05},'
         '"clusters":{"enabled":false,"every":"1h","k":5},'
         '"lifecycle":{"lost":"90d","new":"1w","slipping":"30d","won_back":"30d"},"model":[],'
         '"recommendation":{"half_life":"30d","k":5,"touch":[]},"segment":[],'
-        '"tag":[{"name":"é","weight":1.0,"when":"True"}],'
+        '"tag":[{"name":"é","purposes":[],"weight":1.0,"when":"True"}],'
         '"trigger":[{"action":"","channel":"","name":"t","on":{"score_above":{"churn":0.5}},"purpose":"marketing","to":[],"when":"True"}],'
         '"value":{"amount":"total","events":["Order Completed"],"high":100.0,"middle":20.0}}'
     )

@@ -12,6 +12,7 @@ from flows.logic.facets.item_interactions import ItemInteractions
 from flows.logic.facets.lifecycle import LifecycleStage
 from flows.logic.facets.outcomes import Outcomes
 from flows.logic.facets.questions import Questions
+from flows.logic.facets.refusals import Refusals
 from flows.logic.facets.scores import Scores
 from flows.logic.facets.segments import Segments
 from flows.logic.facets.streaks import Streaks
@@ -31,6 +32,7 @@ FACETS: Final[tuple[Facet, ...]] = (
     Outcomes(),
     ItemInteractions(),
     Streaks(),
+    Refusals(),
 )
 
 

@@ -4,8 +4,8 @@ from math import inf
 from typing import Any, Final
 
 from flows.logic.facets.facet import Facet, TriggerCause
-from flows.logic.rules.evaluation_context import EvaluationContext
-from flows.logic.rules.ruleset import CompiledRules
+from flows.logic.rules.evaluation_context import EXPECTED, EvaluationContext
+from flows.logic.rules.ruleset import CompiledModel, CompiledRules
 from flows.logic.shard.state import Live, ShardState
 from schemas.records.customer_profile import Profile
 
@@ -28,6 +28,8 @@ class Scores(Facet):
         models = rules.models_at(view.key)
         if not view.key:  # time moves all figures
             models = tuple(model for model in rules.models if model in models or model.name in profile.scores)
+        if profile.refused:
+            models = _allowed(profile, rules, models)
         scorers = state.scorers.scorer_set(models)
         if not scorers.models:
             return
@@ -52,6 +54,17 @@ class Scores(Facet):
 def said_of(profile: Profile) -> dict[str, Any]:
     """Return each score with the version of its model, as readers and triggers have it."""
     return {model: {"score": score, "version": version} for model, (score, version) in profile.scores.items()}
+
+
+def _allowed(
+    profile: Profile, rules: CompiledRules, models: tuple[CompiledModel, ...]
+) -> tuple[CompiledModel, ...]:
+    """Return the models whose purpose the customer allows; what the others have said is forgotten."""
+    refused = {model.name for model in rules.models if model.purpose in profile.refused}
+    if refused:
+        gone = refused | ({EXPECTED} if "purchase" in refused else set())
+        profile.scores = {name: held for name, held in profile.scores.items() if name not in gone}
+    return tuple(model for model in models if model.name not in refused)
 
 
 def _crosses(before: float, threshold: float, score: float, above: bool) -> bool:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from flows.logic.facets.facet import Facet, TriggerCause
+from flows.logic.facets.refusals import are_refused
 from flows.logic.rules.evaluation_context import EvaluationContext
 from flows.logic.rules.ruleset import CompiledRules
 from flows.logic.shard.state import ShardState
@@ -17,8 +18,8 @@ class Segments(Facet):
     ) -> None:
         """Move the customer to the segment of now."""
         profile, segment = view.p, ""
-        for name, when in rules.segments:
-            if when(view):
+        for name, when, purposes in rules.segments:
+            if not (purposes and are_refused(profile, purposes)) and when(view):
                 segment = name
                 break
         if segment != profile.segment:

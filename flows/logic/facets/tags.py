@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from flows.logic.facets.facet import Facet, TriggerCause
+from flows.logic.facets.refusals import are_refused
 from flows.logic.rules.evaluation_context import EvaluationContext
 from flows.logic.rules.ruleset import CompiledRules
 from flows.logic.shard.state import Live, ShardState
@@ -22,9 +23,13 @@ class Tags(Facet):
             for name in profile.tags.keys() - rules.weights.keys():
                 del profile.tags[name]
                 state.count(f"tag:{name}", -1)
-        for name, when, ttl in rules.tags:
+        for name, when, ttl, purposes in rules.tags:
             held = profile.tags.get(name)
-            if when(view):
+            if purposes and are_refused(profile, purposes):
+                if held is not None:  # nothing is sent because of it
+                    del profile.tags[name]
+                    state.count(f"tag:{name}", -1)
+            elif when(view):
                 profile.tags[name] = (held[0] if held else now, now + ttl if ttl else 0)
                 if ttl and now + ttl < profile.indexed_ms:
                     cause.sooner = True

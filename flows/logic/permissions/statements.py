@@ -122,12 +122,13 @@ class Words:
     """What all origins of a customer say together: each thing that was spoken of, and whether it is allowed.
     And the country that the customer was last said to be in."""
 
-    __slots__ = ("country", "denied", "said")
+    __slots__ = ("country", "denied", "refused", "said")
 
     def __init__(self, said: Stated, country: str = "") -> None:
         self.said = said
         self.country = country
         self.denied: frozenset[str] | None = None  # categories of data, once somebody has asked
+        self.refused: list[str] | None = None  # purposes of rules, the same
 
 
 def words_of(standing: Standing) -> Words:

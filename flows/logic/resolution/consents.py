@@ -10,6 +10,7 @@ import msgspec
 from flows.logic import consent
 from flows.logic.fields.stated import stated_at
 from flows.logic.message import Checked
+from flows.logic.models.binary import BINARY
 from flows.logic.permissions.categories import Categories
 from flows.logic.permissions.permissions import Permissions
 from flows.logic.permissions.statements import (
@@ -38,6 +39,7 @@ class Ruling(msgspec.Struct):
     dropped: set[int] = set()  # those that do not go on
     # what the archive must not keep: of which events, the fields of which categories, and whether all of it
     unkept: dict[int, tuple[frozenset[str], bool]] = {}
+    refused: dict[int, list[str]] = {}  # purposes of rules that the customer does not allow then
     puts: list[Put] = []
     looked_at: list[tuple[bytes, bytes]] = []
     removed: Counter[str] = msgspec.field(default_factory=Counter)  # category -> fields and events
@@ -65,12 +67,13 @@ class ConsentRules:
         self.permissions = Permissions(config.consent, self.categories.names)
         self._unstamped = config.consent.unstamped
         self._regions = bool(config.consent.regions)
+        self._purposes = purposes_of(config)
         optional = [purpose.name for purpose in config.consent.purpose if not purpose.required]
         self._required_only = self.permissions.denied(Words(dict.fromkeys(optional, False)))
 
     def are_idle(self, events: Sequence[Checked]) -> bool:
         """Return whether nothing is to be judged, as long as nobody has ever said anything."""
-        if self.permissions.unspoken or self._unstamped == "deny":
+        if self.permissions.unspoken or self._unstamped == "deny" or self._refused(Words({})):
             return False
         return not any(event.traits and self._states(event) for event in events)
 
@@ -103,6 +106,8 @@ class ConsentRules:
             if news:
                 dirty[origins[at]] = customer.records[origins[at]]
                 looked_at[root] = standing.whole_mark
+            if self._purposes and (refused := self._refused(customer.words)):
+                ruling.refused[index] = refused
             denied = self._denied(customer.words, stamped=bool(said))
             if denied:
                 self._leave_out(ruling, index, event, denied, news)
@@ -139,6 +144,13 @@ class ConsentRules:
             customer.words = together(customer.records)
         return news
 
+    def _refused(self, words: Words) -> list[str]:
+        if words.refused is None:
+            words.refused = [
+                purpose for purpose in self._purposes if not self.permissions.serves(words, purpose)
+            ]
+        return words.refused
+
     def _denied(self, words: Words, stamped: bool) -> frozenset[str]:
         if stamped or self._unstamped == "profile":
             if words.denied is None:
@@ -172,6 +184,17 @@ class ConsentRules:
         if removed:
             ruling.events[index], ruling.unkept[index] = kept, (denied, False)
             ruling.removed.update(removed)
+
+
+def purposes_of(config: Config) -> list[str]:
+    """Return the purposes of what rules derive: of those that are asked for, in order."""
+    named = {purpose for tag in config.tag for purpose in tag.purposes}
+    named.update(purpose for segment in config.segment for purpose in segment.purposes)
+    if config.churn.enabled:
+        named.add(BINARY["churn"].purpose)
+    named.update(BINARY[model.name].purpose for model in config.model if model.enabled)
+    asked = (purpose.name for purpose in config.consent.purpose if not purpose.required)
+    return sorted(named.intersection(asked))
 
 
 def _country(traits: Mapping[str, Any]) -> str:

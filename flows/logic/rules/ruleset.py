@@ -68,11 +68,15 @@ Threshold = tuple[
 class CompiledModel:
     """The question of one model that is enabled."""
 
-    __slots__ = ("at_once", "every", "features", "horizon", "name", "on", "reach", "unsupervised", "when")
+    __slots__ = (
+        *("at_once", "every", "features", "horizon", "name", "on", "purpose", "reach", "unsupervised"),
+        "when",
+    )
 
     def __init__(self, block: Churn | Model, scope: Scope) -> None:
         known = BINARY["churn" if isinstance(block, Churn) else block.name]
         self.name: str = known.name
+        self.purpose: str = known.purpose
         self.features = itemgetter(*known.places)  # its own among all
         self.reach = 1 + max(known.places)
         self.unsupervised = bool(known.unsupervised)
@@ -119,9 +123,13 @@ class CompiledRules:
         self.fragments = FragmentRules(kept, rules.value, dedupe, read_as_number(rules))
         self.reads = {figure.slot: figure.read for figure in kept.values()}
         self._index_models(scope)
-        self.tags = [(tag.name, _compiled(tag.when, scope), int(tag.ttl or 0)) for tag in rules.tag]
+        self.tags = [
+            (tag.name, _compiled(tag.when, scope), int(tag.ttl or 0), tag.purposes) for tag in rules.tag
+        ]
         self.weights = {tag.name: tag.weight for tag in rules.tag}
-        self.segments = [(segment.name, _compiled(segment.when, scope)) for segment in rules.segment]
+        self.segments = [
+            (segment.name, _compiled(segment.when, scope), segment.purposes) for segment in rules.segment
+        ]
         self.choices = Choices(rules, shards, lambda text: _compiled(text, scope))
         self.touches: dict[str, list[Touch]] = {}
         for touch in rules.recommendation.touch:

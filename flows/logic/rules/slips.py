@@ -13,7 +13,7 @@ from flows.logic.profile.aggregates import Figure
 from flows.logic.profile.facet_figures import FacetFigure
 from flows.logic.rules.evaluation_context import scope_of
 from flows.logic.rules.ruleset import expressions
-from schemas.config import Config, Rules
+from schemas.config import Config, On, Rules
 from schemas.config.decode import suggest
 
 Found = Iterator[tuple[str, ExpressionError | str]]
@@ -26,6 +26,7 @@ TYPES = ("track", "identify", "page", "screen", "group", "alias")
 def slips(rules: Rules, of_facets: Iterable[FacetFigure] = ()) -> Found:
     """Yield what is wrong, each with the dotted path of its place."""
     yield from _unknown_values(rules)
+    yield from _beyond_purpose(rules, of_facets)
     yield from _segments(rules, of_facets)
     for i, trigger in enumerate(rules.trigger):
         if trigger.on.after is not None and trigger.on.after == trigger.on.without:
@@ -51,6 +52,50 @@ def _unknown_values(rules: Rules) -> Found:
                 there = ", ".join(filter(None, known)) or "none"
                 hint = suggest(literal.value, known) or f"; there is {there}"
                 yield path, literal.wrong(f"there is no {what} `{literal.value}`{hint}")
+
+
+def _beyond_purpose(rules: Rules, of_facets: Iterable[FacetFigure]) -> Found:
+    """What may be used for some purposes only, and is used for another."""
+    allowed: dict[str, frozenset[str]] = {
+        aggregate.name: frozenset(aggregate.purposes) for aggregate in rules.aggregate if aggregate.purposes
+    }
+    allowed |= {f"tag {tag.name}": frozenset(tag.purposes) for tag in rules.tag if tag.purposes}
+    allowed |= {f"segment {one.name}": frozenset(one.purposes) for one in rules.segment if one.purposes}
+    if not allowed:
+        return
+    figures = {aggregate.name: Figure(aggregate) for aggregate in rules.aggregate}
+    scope = scope_of(figures, rules.value, of_facets)
+
+    def read(text: str) -> Iterator[str]:
+        yield from names_used(text, scope)
+        for literal in literals(text):
+            yield f"{'tag' if literal.name == 'tags' else literal.name} {literal.value}"
+
+    uses: list[tuple[str, str, Iterable[str]]] = []  # place, expression, purposes that it serves
+    uses += [(f"tag[{i}].when", tag.when, tag.purposes) for i, tag in enumerate(rules.tag)]
+    uses += [(f"segment[{i}].when", one.when, one.purposes) for i, one in enumerate(rules.segment)]
+    uses += [(f"trigger[{i}].when", one.when, (one.purpose,)) for i, one in enumerate(rules.trigger)]
+    for path, text, serves in uses:
+        for name in sorted(set(read(text)) & allowed.keys()):
+            may = ", ".join(sorted(allowed[name]))
+            if not serves:
+                yield path, f"`{name}` may be used for {may} only: say `purposes` here as well"
+            elif beyond := sorted(set(serves) - allowed[name]):
+                yield path, f"`{name}` may be used for {may} only, and this serves {', '.join(beyond)}"
+    for i, trigger in enumerate(rules.trigger):
+        for key, name in _fired_by(trigger.on):
+            if trigger.purpose not in allowed.get(name, {trigger.purpose}):
+                may = ", ".join(sorted(allowed[name]))
+                yield (
+                    f"trigger[{i}].on.{key}",
+                    f"`{name}` may be used for {may} only, and this serves {trigger.purpose}",
+                )
+
+
+def _fired_by(on: On) -> Iterator[tuple[str, str]]:
+    for key in ("tag_entered", "tag_left", "segment_entered", "segment_left"):
+        if (name := getattr(on, key)) is not None:
+            yield key, f"{key.partition('_')[0]} {name}"
 
 
 def _segments(rules: Rules, of_facets: Iterable[FacetFigure]) -> Found:

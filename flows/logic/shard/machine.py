@@ -299,6 +299,8 @@ def _add(state: ShardState, root: bytes, origin: bytes, fact: Fact, live: Live) 
     if fact.sealed:
         seal(state, root, origin, fact, message)
     profile.backfilled = fact.backfill
+    if fact.refused != profile.refused:
+        profile.refused = fact.refused
     if quiet_ms >= rules.rules.lifecycle.lost:
         profile.returned_ms = fact.time_ms
     follow_up.at_event(state, rules, root, fact, live)
