@@ -210,7 +210,7 @@ class Archive:
     def _records(
         self, file: File, reader: Any, since: int, unpack: Callable[[bytes], bytes]
     ) -> Iterator[Found]:
-        number = 0
+        number = last = 0
         while True:
             number += 1
             place = f"{file.path}, record {number}"
@@ -226,7 +226,13 @@ class Archive:
                     raise Foreign(f"{place}: the mark at the end is missing: the file is cut off")
                 return
             if record["kind"] == END:
+                if record["seq"] != last:
+                    raise Foreign(
+                        f"{place}: the mark at the end follows entry {record['seq']}, and before it stands"
+                        f" {last}: the file is damaged"
+                    )
                 return
+            last = record["seq"]
             if record["seq"] >= since:
                 yield Found(self._opened(record, place, unpack), place)
 
