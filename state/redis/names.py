@@ -35,6 +35,7 @@ class Names:
         self.barrier = p + b":{copy}:"
         # keys of origins and disabled endpoints
         self.data_keys = p + b":{keys}:"  # hash for each bucket: origin -> wrapped data key
+        self.keks = p + b":{kek}:used"  # set: the key-encryption keys that wrap any of them
         self.deliveries = p + b":{deliver}:"
         self.dead_deliveries = self.deliveries + b"dead"  # stream
         self.disabled = self.deliveries + b"disabled"  # hash: connector -> endpoint that answered 410
