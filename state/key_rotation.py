@@ -7,6 +7,7 @@ who is erased meanwhile stays erased.
 
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.resources import files
 from itertools import islice
 from typing import Final, cast
@@ -14,12 +15,14 @@ from typing import Final, cast
 import msgspec
 import redis
 
+from schemas.errors import Unreachable
 from state.key_wrapping import Held, KekId, Wrapping, is_unbound, wrapped_by
 from state.redis.client import writing
 from state.redis.names import Names
 
 PAGE: Final = 20  # buckets: of some 20 data keys each, so that a page is a request or two to Vault
 PASSES_MAX: Final = 20
+MAKING_MS: Final = 60_000
 
 
 class Tally(msgspec.Struct, frozen=True):
@@ -62,6 +65,19 @@ class Rotation:
                 found[wrapped_by(wrapped)] += 1
                 unbound += is_unbound(wrapped)
         return Tally(dict(found), unbound)
+
+    @contextmanager
+    def making(self) -> Iterator[None]:
+        """Stand around the making of another key-encryption key: two at once would both be version 2. Raises
+        `Unreachable` while somebody else makes one."""
+        names = self._names
+        if not self._redis.set(names.making_kek, b"1", nx=True, px=MAKING_MS):
+            raise Unreachable("another `millrace keys rotate` is making a key: try again in a minute")
+        try:
+            yield
+            self._redis.sadd(names.keks, str(self._wrapping.newest()))
+        finally:
+            self._redis.delete(names.making_kek)
 
     def run(self) -> Rewrapped:
         """Wrap with the newest key-encryption key what another one wraps. Raises `KeysAway`, `LogFull`; what

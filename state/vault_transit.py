@@ -248,6 +248,7 @@ def _cause(error: Exception) -> str:
     """Return what went wrong. Never the text of an answer: one to a batch has plain keys in it, and hvac puts
     it into its message."""
     if isinstance(error, hvac.exceptions.VaultError):
-        said = "; ".join(map(str, error.errors)) if isinstance(error.errors, list) else ""
+        errors = error.errors if isinstance(error.errors, list) else []
+        said = " ".join("; ".join(map(str, errors)).split())
         return f"{type(error).__name__}{': ' + said if said else ''}"
     return f"cannot be reached ({type(error).__name__})"

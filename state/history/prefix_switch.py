@@ -116,6 +116,8 @@ class Switch:
                         cast(str, wrapped),
                     )
             pipeline.execute()
+        if keks := cast(set[str], self._redis.smembers(self._fresh.keks)):
+            self._redis.sadd(self._live.keks, *keks)
 
 
 def _pages(client: redis.Redis, pattern: bytes) -> Iterator[list[bytes]]:

@@ -36,6 +36,7 @@ class Names:
         # keys of origins and disabled endpoints
         self.data_keys = p + b":{keys}:"  # hash for each bucket: origin -> wrapped data key
         self.keks = p + b":{kek}:used"  # set: the key-encryption keys that wrap any of them
+        self.making_kek = p + b":{kek}:making"  # string: while another one is made; expires
         self.deliveries = p + b":{deliver}:"
         self.dead_deliveries = self.deliveries + b"dead"  # stream
         self.disabled = self.deliveries + b"disabled"  # hash: connector -> endpoint that answered 410
