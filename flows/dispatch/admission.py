@@ -19,7 +19,7 @@ from flows.dispatch.verdicts import Admitted, Dead, Dropped, Gate, Postponed, Re
 from flows.logic.shard.quarantine import places
 from flows.runtime.deployment import Deployment
 from flows.runtime.engine import no_room
-from flows.runtime.patience import patiently_beside
+from flows.runtime.patience import KeysWait, patiently_beside
 from schemas import metrics
 from schemas.config import Connector
 from schemas.errors import CustomerDamaged
@@ -58,6 +58,7 @@ class Admission:
         self._identify = identify
         self._report = report
         self._gates = tuple(gates)
+        self._keys_wait = KeysWait(connector.name)
 
     def read(self, body: bytes) -> Trigger | Refusal:
         """Return the trigger that an entry of the outbox, or a dead letter, holds for this connector; or why
@@ -104,7 +105,7 @@ class Admission:
             return [Admitted(Delivery(trigger, {})) for trigger in triggers]
         customers = [trigger.customer for trigger in triggers]
         try:
-            names = await asyncio.to_thread(self._identify, customers, self._fields)
+            names = await patiently_beside(partial(self._identify, customers, self._fields), self._keys_wait)
             pairs = list(zip(triggers, names, strict=True))
         except CustomerDamaged as error:
             where = str(error)
