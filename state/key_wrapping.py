@@ -2,7 +2,7 @@
 
     scheme (1 byte), version of the kek (4 bytes, big-endian), what the scheme made of it
 
-    scheme 1  RFC 3394 under a key that is derived (HKDF-Expand, SHA-256) from the kek, the deployment and the
+    scheme 1  RFC 3394 under a key that is derived (keyed BLAKE2b) from the kek, the deployment and the
               origin; the keks are in the key file, or in a variable of the environment. It takes no nonce, so
               that no number of uses wears a kek out
     scheme 2  Vault's engine Transit, whose key is derived in the same way: the deployment and the origin are
@@ -12,8 +12,8 @@ So a wrapped key opens for its own origin alone. Until format 3 a data key was 4
 first kek, and nothing else: these are still read, and `millrace keys rotate` makes them new ones.
 """
 
-import hmac
 from collections.abc import Callable, Mapping, Sequence
+from hashlib import blake2b
 from typing import Final, Protocol
 
 import msgspec
@@ -106,9 +106,10 @@ def bound_to(deployment: str, origin: bytes) -> bytes:
     return b"millrace data key\0" + len(name).to_bytes(2) + name + origin
 
 
-def expanded(key: bytes, info: bytes) -> bytes:
-    """Return 32 bytes derived from a uniformly random key: HKDF-Expand of one block (RFC 5869, 2.3)."""
-    return hmac.digest(key, info + b"\x01", "sha256")
+def derived(key: bytes, purpose: bytes, size: int = 32) -> bytes:
+    """Return what a random key is expanded to for one purpose, of 64 bytes at most: keyed BLAKE2b (RFC 7693),
+    a third of the time that HKDF takes."""
+    return blake2b(purpose, key=key, digest_size=size, person=b"millrace derived").digest()
 
 
 class LocalWrapping:
@@ -118,7 +119,7 @@ class LocalWrapping:
         """`keks`: the versions as they are now, asked once for each batch; `where`: what they are read from,
         for people."""
         self._keks = keks
-        self._deployment = deployment
+        self._bound = bound_to(deployment, b"")
         self.where = where
 
     def wrap(self, keys: Sequence[Held]) -> list[bytes]:
@@ -126,7 +127,8 @@ class LocalWrapping:
         newest = max(keks, default=0)
         kek = self._kek(keks, KekId(LOCAL, newest))
         by = KekId(LOCAL, newest)
-        return [packed(by, aes_key_wrap(self._of(kek, origin), key)) for origin, key in keys]
+        head, bound = packed(by, b""), self._bound
+        return [head + aes_key_wrap(derived(kek, bound + origin), key) for origin, key in keys]
 
     def unwrap(self, keys: Sequence[Held]) -> list[bytes]:
         keks = self._keks()
@@ -144,7 +146,7 @@ class LocalWrapping:
     def _unwrapped(self, keks: Mapping[int, bytes], origin: bytes, wrapped: bytes) -> bytes:
         by = wrapped_by(wrapped)
         kek = self._kek(keks, by)
-        key = kek if is_unbound(wrapped) else self._of(kek, origin)
+        key = kek if is_unbound(wrapped) else derived(kek, self._bound + origin)
         try:
             return aes_key_unwrap(key, body_of(wrapped))
         except (InvalidUnwrap, ValueError):
@@ -154,9 +156,6 @@ class LocalWrapping:
         if wanted.scheme != LOCAL or wanted.version not in keks:
             raise KeysAway(missing(wanted, self.where), AGAIN_S)
         return keks[wanted.version]
-
-    def _of(self, kek: bytes, origin: bytes) -> bytes:
-        return expanded(kek, bound_to(self._deployment, origin))
 
 
 def rewrapped(old: Wrapping, new: Wrapping, keys: Sequence[Held]) -> list[bytes | None]:

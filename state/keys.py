@@ -10,8 +10,8 @@ The log key itself seals nothing. Each `LogSeal` derives keys of its own from it
 at 20,000 entries a second one key would be used up in two and a half days. A data key is not counted. It
 seals what one person says, and a thousand values each second for 49 days are fewer than 2^32.
 
-A data key does not seal either: the fields of a customer, what the archive keeps and what matching keeps have
-keys of their own, derived from it, so that they end together when it is destroyed.
+A data key does not seal either: two keys are derived from it, one for the fields of the customer and one for
+what archive and matching keep, so that these share none and end together when it is destroyed.
 `state.key_wrapping` says how data keys lie in Redis.
 """
 
@@ -27,7 +27,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from schemas.errors import ConfigError, Foreign
 from state.key_ring import KEY_BYTES
-from state.key_wrapping import Held, Wrapping, expanded, kek_id, missing, wrapped_by
+from state.key_wrapping import Held, Wrapping, derived, kek_id, missing, wrapped_by
 from state.redis.client import writing
 from state.redis.gather import Gather
 from state.redis.names import Names
@@ -94,7 +94,7 @@ class LogSeal:
         return found
 
     def _of(self, salt: bytes) -> AESGCM:
-        return AESGCM(expanded(self._key, b"millrace log\0" + salt))
+        return AESGCM(derived(self._key, b"log" + salt))
 
 
 class DataKey:
@@ -107,7 +107,8 @@ class DataKey:
         self._key = key
         name = deployment.encode()
         self._bound = _FORM + len(name).to_bytes(2) + name + origin
-        self._fields = AESGCM(expanded(key, b"millrace field"))
+        both = derived(key, b"data", 2 * KEY_BYTES)
+        self._fields, self._apart = AESGCM(both[:KEY_BYTES]), both[KEY_BYTES:]
 
     def seal(self, field: str, plain: bytes) -> bytes:
         nonce = os.urandom(NONCE_BYTES)
@@ -130,8 +131,7 @@ class DataKey:
 
     def _of(self, field: str) -> AESGCM:
         if field in _APART:
-            # made each time: tens of thousands are remembered, and each would take 2.5 KB
-            return AESGCM(expanded(self._key, b"millrace " + field.encode()))
+            return AESGCM(self._apart)  # not kept: it takes 2.5 KB, and tens of thousands are remembered
         return self._fields
 
 
