@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 
 from schemas.config import Keys
-from schemas.errors import ConfigError
+from schemas.errors import ConfigError, KeysAway
 from state.key_ring import (
     GENERAL,
     KeyDocument,
@@ -202,7 +202,7 @@ class VaultProvider:
     def create(self) -> None:
         for name in (self._general, self._sensitive):
             if self._transit.key(name) is None:
-                self._transit.create(name)
+                self._make(name)
         if not self._path.exists():
             create_document(self._path, self._wrapped(new_document(keks=False)))
 
@@ -237,6 +237,15 @@ class VaultProvider:
         ring, document = self.ring(), load_document(self._path)
         plain = {name: getattr(ring, name) for name in GENERAL}
         replace_document(self._path, self._wrapped(msgspec.structs.replace(document, general=plain, keks={})))
+
+    def _make(self, name: str) -> None:
+        try:
+            self._transit.create(name)
+        except KeysAway as error:
+            raise ConfigError(
+                f"there is no key {name}, and none can be made ({error}): make it with `vault write"
+                f" {self._options.vault.mount}/keys/{name} derived=true type=aes256-gcm96`"
+            ) from None
 
     def _wrapped(self, document: KeyDocument) -> KeyDocument:
         items = [(self._context(document, name), document.general[name]) for name in GENERAL]

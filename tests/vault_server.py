@@ -19,16 +19,9 @@ from schemas.config import Keys, Secret, Vault
 from tests.waiting import eventually
 
 # What docs/keys.md tells an operator to allow.
-GENERAL = """
-path "transit/keys/millrace-general" { capabilities = ["read"] }
-path "transit/encrypt/millrace-general" { capabilities = ["update"] }
-path "transit/decrypt/millrace-general" { capabilities = ["update"] }
-"""
-SENSITIVE = """
-path "transit/keys/millrace-sensitive" { capabilities = ["read"] }
-path "transit/encrypt/millrace-sensitive" { capabilities = ["update"] }
-path "transit/decrypt/millrace-sensitive" { capabilities = ["update"] }
-"""
+_PAGE = (Path(__file__).parent.parent / "docs" / "keys.md").read_text()
+POLICY, ROTATING = (block.partition("```")[0] for block in _PAGE.split("```hcl\n")[1:])
+GENERAL = POLICY.partition("#")[0]
 
 
 class VaultServer:

@@ -45,6 +45,8 @@ def test_what_comes_while_the_keys_are_away_is_taken_and_waits_and_nobody_ends(
             assert millrace.stored([person(n) for n in range(5, 15)]), "the gateway needs no such key"
             millrace.eventually(lambda: "window_waits" in millrace.log.read_text())
             assert millrace.profile("u9") == {}
+            answer = millrace.http.get("/v1/profiles/user_id:u0", auth=("demo-read", ""))
+            assert (answer.status_code, answer.json()["code"]) == (503, "state_unreachable")
             waits = [line for line in millrace.log.read_text().splitlines() if "window_waits" in line]
             assert all(vault.url in line for line in waits)
         finally:

@@ -127,6 +127,38 @@ def test_a_rotation_that_was_cut_off_is_finished_and_makes_no_other_key(
     assert rotate(site, monkeypatch).newest == "kek-3"
 
 
+def test_a_file_without_keks_serves_who_needs_no_personal_data(site: Site) -> None:
+    site.start()
+    site.window()
+    file = Path(site.config.keys.path)
+    document = msgspec.json.decode(file.read_bytes(), type=dict[str, Any])
+    del document["kek"]
+    file.write_bytes(msgspec.json.encode(document))
+    general = Deployment(site.config)
+    assert general.machine() is not None
+    assert general.models is not None
+    assert general.directory.offsets()
+    with pytest.raises(ConfigError, match="key kek-1 is missing"):
+        _ = general.data_keys
+
+
+def test_what_is_printed(
+    site: Site, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(data_keys, "SAFE_AFTER_S", 0.0)
+    site.start().window(6)
+    count = standing(site).data_keys
+    assert key_screen.rotate(site.config, as_json=False) == 0
+    assert capsys.readouterr().out.startswith(f"made kek-2: {count} data keys wrapped anew in ")
+    assert key_screen.status(site.config, as_json=False) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith(f"file: {site.config.keys.path}, fingerprint ")
+    assert [line.split()[:2] for line in lines[2:]] == [["kek-1", "0"], ["kek-2", str(count)]]
+    assert key_screen.rotate(site.config, as_json=True) == 0
+    done = msgspec.json.decode(capsys.readouterr().out)
+    assert (done["made"], done["newest"], done["rewrapped"]) == (True, "kek-3", count)
+
+
 # --- in a variable
 
 
@@ -220,7 +252,7 @@ def test_a_deployment_moves_from_its_file_to_vault_while_it_runs(
 
 
 def test_who_needs_no_personal_data_needs_no_access_to_its_keys(site: Site, vault: "VaultServer") -> None:
-    from tests.vault_server import GENERAL, SENSITIVE
+    from tests.vault_server import GENERAL, POLICY
 
     file = site.folder / "wrapped.json"
     on(site, vault.keys(file)).start()
@@ -230,8 +262,36 @@ def test_who_needs_no_personal_data_needs_no_access_to_its_keys(site: Site, vaul
     assert general.directory.offsets() == {}
     with pytest.raises(KeysAway, match=r"Forbidden: .*permission denied$"):
         _ = general.data_keys.of([b"a" * 12], create=True)
-    both = Deployment(on(site, vault.keys(file, vault.token_for("both", GENERAL + SENSITIVE))).config)
+    both = Deployment(on(site, vault.keys(file, vault.token_for("both", POLICY))).config)
     assert set(both.data_keys.of([b"a" * 12], create=True)) == {b"a" * 12}
+
+
+def test_what_the_documentation_allows_is_enough_and_needed_to_rotate(
+    site: Site, vault: "VaultServer", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tests.vault_server import POLICY, ROTATING
+
+    file = site.folder / "wrapped.json"
+    on(site, vault.keys(file)).start().window()
+    refused = on(site, vault.keys(file, vault.token_for("running", POLICY))).start()
+    refused.window()
+    with pytest.raises(KeysAway, match="permission denied"):
+        rotate(refused, monkeypatch)
+    allowed = on(site, vault.keys(file, vault.token_for("rotating", POLICY + ROTATING)))
+    assert rotate(allowed, monkeypatch).left == 0
+
+
+def test_keys_that_the_token_may_not_make_are_asked_of_the_operator(site: Site, vault: "VaultServer") -> None:
+    from tests.vault_server import POLICY
+
+    token = vault.token_for("other", POLICY.replace("millrace-", "other-"))
+    vault_options = vault.options(token, key="other")
+    keys = Keys(provider="vault", path=str(site.folder / "wrapped.json"), vault=vault_options)
+    with pytest.raises(ConfigError, match=r"`vault write transit/keys/other-general derived=true"):
+        Deployment(on(site, keys).config).prepare()
+    for name in ("other-general", "other-sensitive"):
+        vault.transit.create_key(name, derived=True)
+    Deployment(on(site, keys).config).prepare()
 
 
 def test_a_token_that_ran_out_is_read_again(site: Site, vault: "VaultServer") -> None:
