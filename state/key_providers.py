@@ -50,8 +50,9 @@ class KeyProvider(Protocol):
         """Return the keys of the deployment. Raises `ConfigError`, `KeysAway`."""
         ...
 
-    def wrapping(self) -> Wrapping:
-        """Return what wraps data keys. Raises `ConfigError`."""
+    def wrapping(self, deployment: str) -> Wrapping:
+        """Return what wraps the data keys of a deployment, which is named by its fingerprint. Raises
+        `ConfigError`."""
         ...
 
     def rotate(self) -> None:
@@ -64,13 +65,13 @@ class KeyProvider(Protocol):
         ...
 
 
-def provider_of(options: Keys, deployment: str) -> KeyProvider:
-    """Return what the options describe; nothing is read yet. `deployment`: its name."""
+def provider_of(options: Keys) -> KeyProvider:
+    """Return what the options describe; nothing is read yet."""
     if options.provider == "env":
-        return EnvironmentProvider(options.variable, deployment)
+        return EnvironmentProvider(options.variable)
     if options.provider == "vault":
-        return VaultProvider(options, deployment)
-    return FileProvider(Path(options.path), deployment)
+        return VaultProvider(options)
+    return FileProvider(Path(options.path))
 
 
 class FileProvider:
@@ -78,11 +79,10 @@ class FileProvider:
 
     name = "file"
 
-    def __init__(self, path: Path, deployment: str) -> None:
+    def __init__(self, path: Path) -> None:
         self.file: Path | None = path
         self.where = str(path)
         self._path = path
-        self._deployment = deployment
         self._read: tuple[int, int] = (0, 0)
         self._keks: Mapping[int, bytes] = {}
 
@@ -103,8 +103,8 @@ class FileProvider:
             )
         return document.ring()
 
-    def wrapping(self) -> Wrapping:
-        return LocalWrapping(self._now, self._deployment, self.where)
+    def wrapping(self, deployment: str) -> Wrapping:
+        return LocalWrapping(self._now, deployment, self.where)
 
     def rotate(self) -> None:
         replace_document(self._path, with_another_kek(load_document(self._path)))
@@ -140,10 +140,9 @@ class EnvironmentProvider:
     name = "env"
     file: Path | None = None
 
-    def __init__(self, variable: str, deployment: str) -> None:
+    def __init__(self, variable: str) -> None:
         self.where = f"${variable}"
         self._variable = variable
-        self._deployment = deployment
 
     def exists(self) -> bool:
         return bool(os.environ.get(self._variable))
@@ -154,9 +153,9 @@ class EnvironmentProvider:
     def ring(self) -> KeyRing:
         return self._document.ring()
 
-    def wrapping(self) -> Wrapping:
+    def wrapping(self, deployment: str) -> Wrapping:
         keks = self._document.keks
-        return LocalWrapping(lambda: keks, self._deployment, self.where)
+        return LocalWrapping(lambda: keks, deployment, self.where)
 
     def rotate(self) -> None:
         newest = max(self._document.keks, default=0)
@@ -187,14 +186,13 @@ class VaultProvider:
 
     name = "vault"
 
-    def __init__(self, options: Keys, deployment: str) -> None:
+    def __init__(self, options: Keys) -> None:
         self._path = Path(options.path)
         self.file: Path | None = self._path
         self._general = f"{options.vault.key}-general"
         self._sensitive = f"{options.vault.key}-sensitive"
         self.where = f"Vault at {options.vault.url}, {options.vault.mount}/{self._sensitive}"
         self._options = options
-        self._deployment = deployment
 
     def exists(self) -> bool:
         return self._path.exists()
@@ -222,11 +220,11 @@ class VaultProvider:
             opened[name] = key
         return KeyRing(**opened, fingerprint=document.fingerprint)
 
-    def wrapping(self) -> Wrapping:
+    def wrapping(self, deployment: str) -> Wrapping:
         from state.vault_transit import VaultWrapping
 
-        before = FileProvider(self._path, self._deployment).wrapping()
-        return VaultWrapping(self._transit, self._sensitive, self._deployment, before)
+        before = FileProvider(self._path).wrapping(deployment)
+        return VaultWrapping(self._transit, self._sensitive, deployment, before)
 
     def rotate(self) -> None:
         for name in (self._general, self._sensitive):
@@ -254,7 +252,7 @@ class VaultProvider:
         return msgspec.structs.replace(document, general={}, wrapped=wrapped)
 
     def _context(self, document: KeyDocument, name: str) -> bytes:
-        return f"millrace {name}\0{document.fingerprint}\0{self._deployment}".encode()
+        return f"millrace {name}\0{document.fingerprint}".encode()
 
     @cached_property
     def _transit(self) -> "Transit":

@@ -47,6 +47,7 @@ class LogSeal:
     """Seals log records, for one deployment."""
 
     def __init__(self, key: bytes, deployment: str = "") -> None:
+        """`deployment`: the fingerprint of its keys, which names it for life."""
         self._key = key
         self._bound = b"log" + _FORM + deployment.encode()
         self._former = AESGCM(key)  # opens what has no form
@@ -149,7 +150,7 @@ class DataKeys:
     def __init__(
         self, client: redis.Redis, names: Names, wrapping: Wrapping, buckets: int, deployment: str = ""
     ) -> None:
-        """`deployment`: its name."""
+        """`deployment`: the fingerprint of its keys."""
         self._redis = client
         self._names = names
         self._wrapping = wrapping

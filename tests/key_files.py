@@ -9,7 +9,7 @@ from state.key_wrapping import FIRST, LocalWrapping
 
 def load_keys(path: Path, *, create: bool) -> KeyRing:
     """Return the keys of a file; make one if there is none and `create` is set."""
-    provider = FileProvider(path, "test")
+    provider = FileProvider(path)
     if create:
         provider.create()
     return provider.ring()

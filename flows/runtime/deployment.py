@@ -38,6 +38,7 @@ from state.history.journal_tail import RedisJournal
 from state.history.key_snapshot import keys_of
 from state.key_providers import KeyProvider, provider_of
 from state.key_ring import KeyRing
+from state.key_wrapping import Wrapping
 from state.keys import DataKeys, LogSeal
 from state.model_store import ModelStore, RedisModels, Signer
 from state.redis import embedded
@@ -169,13 +170,18 @@ class Deployment:
     @cached_property
     def key_provider(self) -> KeyProvider:
         """Where keys come from."""
-        return provider_of(self.config.keys, self.config.name)
+        return provider_of(self.config.keys)
 
     @cached_property
     def keys(self) -> KeyRing:
         """The keys of the deployment, as they were when they were first needed. Raises `ConfigError`,
         `KeysAway`."""
         return self.key_provider.ring()
+
+    @cached_property
+    def wrapping(self) -> Wrapping:
+        """What wraps the customers' data keys."""
+        return self.key_provider.wrapping(self.keys.fingerprint)
 
     @cached_property
     def layout(self) -> Layout:
@@ -198,14 +204,14 @@ class Deployment:
     @cached_property
     def log_seal(self) -> LogSeal:
         """Seals what lies in logs and in the archive."""
-        return LogSeal(self.keys.log, self.config.name)
+        return LogSeal(self.keys.log, self.keys.fingerprint)
 
     @cached_property
     def data_keys(self) -> DataKeys:
         """The keys of the customers' personal data. Raises `ConfigError` where a key-encryption key is
         missing."""
-        wrapping = self.key_provider.wrapping()
-        keys = DataKeys(self.client, self.names, wrapping, self.layout.buckets, self.config.name)
+        buckets, fingerprint = self.layout.buckets, self.keys.fingerprint
+        keys = DataKeys(self.client, self.names, self.wrapping, buckets, fingerprint)
         with reported():
             keys.check()
         return keys

@@ -52,7 +52,7 @@ class Rotated(msgspec.Struct, frozen=True):
 def standing(deployment: Deployment) -> Standing:
     """Return how it stands. Raises `ConfigError`, `KeysAway`, `Unreachable`, `Foreign`."""
     provider = deployment.key_provider
-    wrapping = provider.wrapping()
+    wrapping = deployment.wrapping
     with reported():
         deployment.check_data()
         found = _rotation(deployment).tally()
@@ -81,10 +81,10 @@ def rotate(deployment: Deployment) -> Rotated:
         deployment.check_data()
         _ = deployment.data_keys  # every key that wraps something is here, so the next version is a new one
         with rotation.making():
-            made = not _others(rotation.tally(), provider.wrapping().newest())
+            made = not _others(rotation.tally(), deployment.wrapping.newest())
             if made:
                 provider.rotate()
-        newest = provider.wrapping().newest()
+        newest = deployment.wrapping.newest()
         done = rotation.run()
         found = rotation.tally()
         left = _others(found, newest)
@@ -111,7 +111,7 @@ def fresh() -> str:
 
 
 def _rotation(deployment: Deployment) -> Rotation:
-    return Rotation(deployment.client, deployment.names, deployment.key_provider.wrapping())
+    return Rotation(deployment.client, deployment.names, deployment.wrapping)
 
 
 def _others(found: Tally, newest: KekId) -> int:

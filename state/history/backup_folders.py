@@ -97,7 +97,7 @@ class Backups:
         self.folder = folder
         self._keys = keys
         self._layout = layout
-        self._seal = LogSeal(keys.log, layout.name)
+        self._seal = LogSeal(keys.log, keys.fingerprint)
 
     def begin(self, now_ms: int, journal: int) -> "BackupWriter":
         """Begin a backup. `journal`: about where the journal is; for the name."""
