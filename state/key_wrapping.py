@@ -51,6 +51,22 @@ def kek_id(text: str) -> KekId:
     return KekId(scheme, int(version))
 
 
+class NotOpened(Foreign):
+    """A wrapped key does not open."""
+
+    def __init__(self, origin: bytes, by: KekId) -> None:
+        super().__init__(f"the data key of origin {origin.hex()} {self.reason(by)}")
+        self.origin = origin
+        self.by = by
+
+    @staticmethod
+    def reason(by: KekId) -> str:
+        return (
+            f"does not open with {by}: it was wrapped with another key file or for another deployment or"
+            " origin, or changed: restore that file, or the key copy"
+        )
+
+
 class Wrapping(Protocol):
     """What wraps data keys, and unwraps those that it, or what was there before it, has wrapped."""
 
@@ -61,7 +77,7 @@ class Wrapping(Protocol):
         ...
 
     def unwrap(self, keys: Sequence[Held]) -> list[bytes]:
-        """Return the plain keys. Raises `Foreign` for what was changed, or is another deployment's or
+        """Return the plain keys. Raises `NotOpened` for what was changed, or is another deployment's or
         origin's; `KeysAway`, also where the kek is missing: it may come yet."""
         ...
 
@@ -145,12 +161,14 @@ class LocalWrapping:
 
     def _unwrapped(self, keks: Mapping[int, bytes], origin: bytes, wrapped: bytes) -> bytes:
         by = wrapped_by(wrapped)
+        if by.scheme not in _NAMES:
+            raise NotOpened(origin, by)
         kek = self._kek(keks, by)
         key = kek if is_unbound(wrapped) else derived(kek, self._bound + origin)
         try:
             return aes_key_unwrap(key, body_of(wrapped))
         except (InvalidUnwrap, ValueError):
-            raise changed(origin, by) from None
+            raise NotOpened(origin, by) from None
 
     def _kek(self, keks: Mapping[int, bytes], wanted: KekId) -> bytes:
         if wanted.scheme != LOCAL or wanted.version not in keks:
@@ -164,19 +182,11 @@ def rewrapped(old: Wrapping, new: Wrapping, keys: Sequence[Held]) -> list[bytes 
     for held in keys:
         try:
             opened += old.unwrap([held])
-        except Foreign:
+        except NotOpened:
             opened.append(None)
     plain = [(origin, key) for (origin, _), key in zip(keys, opened, strict=True) if key is not None]
     wrapped = iter(new.wrap(plain) if plain else ())
     return [None if key is None else next(wrapped) for key in opened]
-
-
-def changed(origin: bytes, by: KekId) -> Foreign:
-    """Return the error of a wrapped key that does not open."""
-    return Foreign(
-        f"the data key of origin {origin.hex()} does not open with {by}: it was wrapped with another key file"
-        " or for another deployment or origin, or changed: restore that file, or the key copy"
-    )
 
 
 def missing(kek: KekId, where: str) -> str:

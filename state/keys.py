@@ -26,8 +26,9 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from schemas.errors import ConfigError, Foreign
+from state.damage import shown
 from state.key_ring import KEY_BYTES
-from state.key_wrapping import Held, Wrapping, derived, kek_id, missing, wrapped_by
+from state.key_wrapping import Held, NotOpened, Wrapping, derived, kek_id, missing, wrapped_by
 from state.redis.client import writing
 from state.redis.gather import Gather
 from state.redis.names import Names
@@ -234,10 +235,17 @@ class DataKeys:
         ]
         if not new:
             return
-        for (origin, wrapped), key in zip(new, self._wrapping.unwrap(new), strict=True):
+        for (origin, wrapped), key in zip(new, self._unwrapped(new), strict=True):
             held = cache.get(origin)
             if held is None or not held.is_now(key, wrapped):
                 cache[origin] = DataKey(origin, key, wrapped, self._deployment)
+
+    def _unwrapped(self, wrapped: Sequence[Held]) -> list[bytes]:
+        try:
+            return self._wrapping.unwrap(wrapped)
+        except NotOpened as error:
+            where = f"{shown(self._bucket(error.origin))}, field {error.origin.hex()},"
+            raise Foreign(f"{where} a customer's data key, {error.reason(error.by)}") from None
 
     def _bucket(self, origin: bytes) -> bytes:
         return self._names.data_keys + b"%d" % (int.from_bytes(origin[:4]) % self._buckets)

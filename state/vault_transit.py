@@ -23,10 +23,10 @@ from state.key_wrapping import (
     VAULT,
     Held,
     KekId,
+    NotOpened,
     Wrapping,
     body_of,
     bound_to,
-    changed,
     missing,
     packed,
     rewrapped,
@@ -48,7 +48,7 @@ class TransitKey(msgspec.Struct, frozen=True):
     versions: tuple[int, ...]  # those that decrypt
 
 
-class NotOpened(msgspec.Struct, frozen=True):
+class Refused(msgspec.Struct, frozen=True):
     """What the server says of one that does not open."""
 
     words: str
@@ -96,17 +96,17 @@ class Transit:
         asked = [{"context": _text(context), "plaintext": _text(plain)} for context, plain in items]
         return [one["ciphertext"] for one in self._batches("encrypt_data", name, asked)]
 
-    def decrypt(self, name: str, items: Sequence[Item]) -> list[bytes | NotOpened]:
+    def decrypt(self, name: str, items: Sequence[Item]) -> list[bytes | Refused]:
         """Return what was encrypted."""
         asked = [{"context": _text(context), "ciphertext": text} for context, text in items]
         found = self._batches("decrypt_data", name, asked)
-        return [NotOpened(one["error"]) if one.get("error") else b64decode(one["plaintext"]) for one in found]
+        return [Refused(one["error"]) if one.get("error") else b64decode(one["plaintext"]) for one in found]
 
-    def rewrap(self, name: str, items: Sequence[Item]) -> list[str | NotOpened]:
+    def rewrap(self, name: str, items: Sequence[Item]) -> list[str | Refused]:
         """Encrypt the same with the newest version; it does not leave the server meanwhile."""
         asked = [{"context": _text(context), "ciphertext": text} for context, text in items]
         found = self._batches("rewrap_data", name, asked, ciphertext="")
-        return [NotOpened(one["error"]) if one.get("error") else one["ciphertext"] for one in found]
+        return [Refused(one["error"]) if one.get("error") else one["ciphertext"] for one in found]
 
     @property
     def _mount(self) -> dict[str, str]:
@@ -197,9 +197,9 @@ class VaultWrapping:
         items = [(bound_to(self._deployment, origin), _ciphertext(wrapped)) for origin, wrapped in ours]
         made: dict[Held, bytes | None] = {}
         for held, found in zip(ours, self._transit.rewrap(self._key, items), strict=True):
-            if isinstance(found, NotOpened):
+            if isinstance(found, Refused):
                 self._lacks(held, found)
-            made[held] = None if isinstance(found, NotOpened) else _stored(found)
+            made[held] = None if isinstance(found, Refused) else _stored(found)
         made |= zip(others, rewrapped(self._before, self, others), strict=True)
         return [made[held] for held in keys]
 
@@ -218,13 +218,13 @@ class VaultWrapping:
         items = [(bound_to(self._deployment, origin), _ciphertext(wrapped)) for origin, wrapped in keys]
         opened = []
         for held, found in zip(keys, self._transit.decrypt(self._key, items), strict=True):
-            if isinstance(found, NotOpened):
+            if isinstance(found, Refused):
                 self._lacks(held, found)
-                raise changed(held[0], wrapped_by(held[1]))
+                raise NotOpened(held[0], wrapped_by(held[1]))
             opened.append(found)
         return opened
 
-    def _lacks(self, held: Held, found: NotOpened) -> None:
+    def _lacks(self, held: Held, found: Refused) -> None:
         """Check that it is not only that the server does not let this version decrypt. Raises `KeysAway`."""
         if any(words in found.words for words in _OTHER_VERSION):
             raise KeysAway(missing(wrapped_by(held[1]), self.where), AGAIN_S)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from schemas.errors import Foreign, KeysAway
-from state.key_wrapping import FIRST, KekId, LocalWrapping, Wrapping, kek_id, wrapped_by
+from state.key_wrapping import FIRST, KekId, LocalWrapping, NotOpened, Wrapping, kek_id, wrapped_by
 
 if TYPE_CHECKING:
     from tests.vault_server import VaultServer
@@ -89,6 +89,12 @@ def test_a_wrapped_key_opens_for_its_deployment_and_origin_alone(wrapper: Wrappe
     changed = wrapped[:-1] + bytes([wrapped[-1] ^ 1])
     with pytest.raises(Foreign, match=f"origin {ANA.hex()} does not open"):
         ours.unwrap([(BOB, ours.wrap([(BOB, OTHER)])[0]), (ANA, changed)])
+
+
+@pytest.mark.parametrize("garbage", [b"", b"x", b"x" * 45, b"x" * 40, b"\x01\0\0\0\x01short"])
+def test_what_no_wrapping_ever_was_does_not_open(wrapper: Wrapper, garbage: bytes) -> None:
+    with pytest.raises(NotOpened, match=f"origin {ANA.hex()} does not open"):
+        wrapper.of("shop").unwrap([(ANA, garbage)])
 
 
 def test_each_says_which_version_wrapped_it_and_the_newest_wraps(wrapper: Wrapper) -> None:
