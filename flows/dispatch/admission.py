@@ -22,7 +22,7 @@ from flows.runtime.engine import no_room
 from flows.runtime.patience import KeysWait, patiently_beside
 from schemas import metrics
 from schemas.config import Connector
-from schemas.errors import CustomerDamaged
+from schemas.errors import CustomerDamaged, KeysAway
 from schemas.records.shard_log import NotSent
 from schemas.wire.triggers import Trigger
 from state.directory.directory_protocol import Directory
@@ -74,6 +74,14 @@ class Admission:
     async def admit(self, triggers: Sequence[Trigger]) -> list[Verdict]:
         """Decide on each of these, in order; to be asked just before each attempt. Raises what ends a
         worker."""
+        while True:
+            try:
+                return await self._decided(triggers)
+            except KeysAway as away:  # then all is asked again: who may be written to changes meanwhile
+                self._keys_wait(away)
+                await asyncio.sleep(away.retry_after_s)
+
+    async def _decided(self, triggers: Sequence[Trigger]) -> list[Verdict]:
         if self.disabled:
             return [DISABLED] * len(triggers)
         verdicts: dict[int, Verdict] = {}
@@ -105,7 +113,7 @@ class Admission:
             return [Admitted(Delivery(trigger, {})) for trigger in triggers]
         customers = [trigger.customer for trigger in triggers]
         try:
-            names = await patiently_beside(partial(self._identify, customers, self._fields), self._keys_wait)
+            names = await asyncio.to_thread(self._identify, customers, self._fields)
             pairs = list(zip(triggers, names, strict=True))
         except CustomerDamaged as error:
             where = str(error)

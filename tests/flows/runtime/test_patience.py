@@ -3,16 +3,12 @@
 import asyncio
 from typing import Any, cast
 
-import msgspec
 import pytest
 from structlog.testing import capture_logs
 
-from flows.dispatch.admission import Admission, Admitted
 from flows.runtime.engine import Stop
 from flows.runtime.patience import PatientKeys, patiently, patiently_beside
 from schemas.errors import KeysAway, LogFull, Unreachable
-from tests.deliveries import delivery
-from tests.delivering import named
 
 
 class Full:
@@ -86,13 +82,13 @@ def test_on_an_event_loop_others_go_on_meanwhile_and_a_cancel_ends_it() -> None:
 class Away:
     """Data keys that cannot be asked `times` times."""
 
-    def __init__(self, times: int, again_s: float = 5.0) -> None:
-        self.left, self.again_s = times, again_s
+    def __init__(self, times: int) -> None:
+        self.left = times
 
     def of(self, origins: list[bytes]) -> dict[bytes, str]:
         self.left -= 1
         if self.left >= 0:
-            raise KeysAway("Vault: cannot be reached", self.again_s)
+            raise KeysAway("Vault: cannot be reached", 5.0)
         return dict.fromkeys(origins, "key")
 
     current = of
@@ -113,17 +109,3 @@ def test_keys_that_are_away_are_waited_for_and_said_once(ask: Any) -> None:
 def test_a_flow_that_is_to_end_does_not_wait_for_keys() -> None:
     with pytest.raises(KeysAway, match="the flow ends"):
         PatientKeys(cast(Any, Away(3)), lambda _: True, "match").of([b"a"])
-
-
-def test_a_receiver_that_wants_names_waits_for_the_keys_too() -> None:
-    away = Away(2, again_s=0.01)
-
-    def identify(customers: list[str], fields: tuple[str, ...]) -> list[dict[str, str]]:
-        away.of([])
-        return [{"email": "ana@example.com"} for _ in customers]
-
-    connector = msgspec.structs.replace(named("crm"), identify=("email",))
-    door = Admission(connector, identify, ())
-    [verdict] = asyncio.run(door.admit([delivery(1).trigger]))
-    assert isinstance(verdict, Admitted)
-    assert verdict.delivery.identifiers == {"email": "ana@example.com"}
