@@ -2,6 +2,8 @@
 server of Vault's API."""
 
 import threading
+import traceback
+from base64 import b64encode
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -292,6 +294,47 @@ def test_keys_that_the_token_may_not_make_are_asked_of_the_operator(site: Site, 
     for name in ("other-general", "other-sensitive"):
         vault.transit.create_key(name, derived=True)
     Deployment(on(site, keys).config).prepare()
+
+
+def test_all_new_customers_of_a_window_are_one_request(
+    site: Site, vault: "VaultServer", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from state.vault_transit import Transit
+
+    asked: list[str] = []
+    batch = Transit._batch
+
+    def counted(transit: Transit, verb: str, *rest: Any) -> Any:
+        asked.append(verb)
+        return batch(transit, verb, *rest)
+
+    config = on(site, vault.keys(site.folder / "wrapped.json")).start().config
+    new = [n.to_bytes(12) for n in range(240)]
+    running = Deployment(config).data_keys
+    monkeypatch.setattr(Transit, "_batch", counted)
+    running.of(new, create=True)
+    assert asked == ["encrypt_data"]
+    running.of(new, create=True)
+    assert asked == ["encrypt_data"], "they are remembered"
+    asked.clear()
+    restarted = Deployment(config).data_keys
+    asked.clear()  # what every start asks for
+    restarted.of([*new, b"another one "], create=True)
+    assert asked == ["decrypt_data", "encrypt_data"]
+
+
+def test_no_answer_of_the_server_gets_into_a_message(site: Site, vault: "VaultServer") -> None:
+    """hvac has the plain keys of the others in what it raises where one does not open."""
+    from state.key_wrapping import NotOpened
+
+    config = on(site, vault.keys(site.folder / "wrapped.json")).start().config
+    ours = Deployment(config).wrapping
+    plain = bytes(range(32))
+    [wrapped] = ours.wrap([(b"a" * 12, plain)])
+    with pytest.raises(NotOpened) as caught:
+        ours.unwrap([(b"a" * 12, wrapped), (b"b" * 12, wrapped)])
+    told = "".join(traceback.format_exception(caught.value))
+    assert b64encode(plain).decode() not in told
 
 
 def test_a_token_that_ran_out_is_read_again(site: Site, vault: "VaultServer") -> None:
