@@ -16,7 +16,7 @@ import msgspec
 import redis
 
 from schemas.errors import Unreachable
-from state.key_wrapping import Held, KekId, Wrapping, is_unbound, wrapped_by
+from state.key_wrapping import PROBE, Held, KekId, Wrapping, is_unbound, wrapped_by
 from state.redis.client import writing
 from state.redis.names import Names
 
@@ -75,7 +75,7 @@ class Rotation:
             raise Unreachable("another `millrace keys rotate` is making a key: try again in a minute")
         try:
             yield
-            self._redis.sadd(names.keks, str(self._wrapping.newest()))
+            self._note()
         finally:
             self._redis.delete(names.making_kek)
 
@@ -83,7 +83,7 @@ class Rotation:
         """Wrap with the newest key-encryption key what another one wraps. Raises `KeysAway`, `LogFull`; what
         is done by then is done."""
         done = Rewrapped()
-        newest = self._wrapping.newest()
+        newest = self._note()
         for _ in range(PASSES_MAX):  # a process that has not heard of the newest may still make some
             before, done.damaged = done.keys + done.gone, 0
             for page in self._pages():
@@ -95,10 +95,17 @@ class Rotation:
     def forget(self, newest: KekId, found: Tally) -> None:
         """Take those out of the list of key-encryption keys in use that wrap nothing."""
         names = self._names
-        listed = cast(set[bytes], self._redis.smembers(names.keks))
+        listed = {*cast(list[bytes], self._redis.hkeys(names.keks))}
         used = {str(kek).encode() for kek in (*found.keys, newest)}
         if idle := listed - used:
-            self._redis.srem(names.keks, *idle)
+            self._redis.hdel(names.keks, *cast(set[str], idle))
+
+    def _note(self) -> KekId:
+        """List the newest key-encryption key, and return it."""
+        [probe] = self._wrapping.wrap([PROBE])
+        newest = wrapped_by(probe)
+        self._redis.hsetnx(self._names.keks, str(newest), cast(str, probe))
+        return newest
 
     def _rewrap(self, buckets: list[bytes], newest: KekId, done: Rewrapped) -> None:
         old = self._outdated(buckets, newest)
@@ -112,7 +119,6 @@ class Rotation:
         if not changes:
             return
         with writing():
-            self._redis.sadd(self._names.keks, str(newest))
             for bucket, arguments in changes.items():
                 replaced = int(self._replace(keys=[bucket], args=arguments))
                 done.keys += replaced

@@ -30,6 +30,7 @@ _UNBOUND_BYTES: Final = 40
 _NAMES: Final = {LOCAL: "kek", VAULT: "vault"}
 
 Held = tuple[bytes, bytes]  # origin, its data key, plain or wrapped
+PROBE: Final[Held] = bytes(12), bytes(32)  # nobody's: wrapped by each kek, so that a start can try it
 
 
 class KekId(msgspec.Struct, frozen=True, order=True):
@@ -49,6 +50,13 @@ def kek_id(text: str) -> KekId:
     if scheme is None or not version.isdecimal():
         raise Foreign(f"{text!r} is no id of a key-encryption key: use the newer millrace that wrote it")
     return KekId(scheme, int(version))
+
+
+class KeyMissing(KeysAway):
+    """A key-encryption key is not there; it may come yet."""
+
+    def __init__(self, kek: KekId, where: str) -> None:
+        super().__init__(missing(kek, where), AGAIN_S)
 
 
 class NotOpened(Foreign):
@@ -78,7 +86,7 @@ class Wrapping(Protocol):
 
     def unwrap(self, keys: Sequence[Held]) -> list[bytes]:
         """Return the plain keys. Raises `NotOpened` for what was changed, or is another deployment's or
-        origin's; `KeysAway`, also where the kek is missing: it may come yet."""
+        origin's; `KeyMissing`, `KeysAway`."""
         ...
 
     def rewrap(self, keys: Sequence[Held]) -> list[bytes | None]:
@@ -172,7 +180,7 @@ class LocalWrapping:
 
     def _kek(self, keks: Mapping[int, bytes], wanted: KekId) -> bytes:
         if wanted.scheme != LOCAL or wanted.version not in keks:
-            raise KeysAway(missing(wanted, self.where), AGAIN_S)
+            raise KeyMissing(wanted, self.where)
         return keks[wanted.version]
 
 

@@ -28,7 +28,18 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from schemas.errors import ConfigError, Foreign
 from state.damage import shown
 from state.key_ring import KEY_BYTES
-from state.key_wrapping import Held, NotOpened, Wrapping, derived, kek_id, missing, wrapped_by
+from state.key_wrapping import (
+    PROBE,
+    Held,
+    KekId,
+    KeyMissing,
+    NotOpened,
+    Wrapping,
+    derived,
+    kek_id,
+    missing,
+    wrapped_by,
+)
 from state.redis.client import writing
 from state.redis.gather import Gather
 from state.redis.names import Names
@@ -158,15 +169,27 @@ class DataKeys:
         self._buckets = buckets
         self._deployment = deployment
         self._gather = Gather(client, buckets)
+        self._probes: dict[KekId, bytes] = {}
         # from a plain dict the oldest leaves in ever more time
         self._cache: OrderedDict[bytes, DataKey] = OrderedDict()
 
     def check(self) -> None:
-        """Check that every key-encryption key is there that wraps a data key. Raises `ConfigError`, which
-        says the id of the one that is missing; `KeysAway`."""
-        used = {kek_id(text.decode()) for text in cast(set[bytes], self._redis.smembers(self._names.keks))}
-        if used and (lost := sorted(used.difference(self._wrapping.known()))):
-            raise ConfigError(missing(lost[0], self._wrapping.where))
+        """Check that every key-encryption key that wraps a data key is there, and is the one that it was.
+        Raises `ConfigError`, which says the id of the one that is not; `KeysAway`."""
+        used = cast(dict[bytes, bytes], self._redis.hgetall(self._names.keks))
+        where = self._wrapping.where
+        untried = {kek_id(text.decode()) for text, probe in used.items() if not probe}  # of a restore
+        if untried and (lost := sorted(untried.difference(self._wrapping.known()))):
+            raise ConfigError(missing(lost[0], where))
+        try:
+            self._wrapping.unwrap([(PROBE[0], probe) for _, probe in sorted(used.items()) if probe])
+        except KeyMissing as error:
+            raise ConfigError(str(error)) from None
+        except NotOpened as error:
+            raise ConfigError(
+                f"key {error.by} of {where} is not the one that wraps customers' data keys: put that one"
+                " back, or restore the newest key file"
+            ) from None
 
     def of(self, origins: Iterable[bytes], *, create: bool = False) -> dict[bytes, DataKey]:
         """Return the data keys of these origins; those that have none are left out, or given one."""
@@ -208,9 +231,10 @@ class DataKeys:
     def _create(self, origins: Sequence[bytes]) -> None:
         """Give these a key each. Where somebody else did meanwhile, it is theirs."""
         fresh = [(origin, os.urandom(KEY_BYTES)) for origin in origins]
-        wrapped = self._wrapping.wrap(fresh)
+        wrapped = self._wrapped(fresh)
+        by = wrapped_by(wrapped[0])
         pipeline = self._redis.pipeline(transaction=False)
-        pipeline.sadd(self._names.keks, *{str(wrapped_by(each)) for each in wrapped})
+        pipeline.hsetnx(self._names.keks, str(by), self._probes.get(by, b""))
         for origin, each in zip(origins, wrapped, strict=True):
             bucket = self._bucket(origin)
             pipeline.hsetnx(bucket, origin, each)
@@ -224,6 +248,16 @@ class DataKeys:
             elif found is not None:
                 others.append((origin, found))
         self._remember(others)
+
+    def _wrapped(self, fresh: Sequence[Held]) -> list[bytes]:
+        """Wrap these, and once for each key-encryption key what a start tries."""
+        if self._probes:
+            wrapped = self._wrapping.wrap(fresh)
+            if wrapped_by(wrapped[0]) in self._probes:
+                return wrapped
+        probe, *wrapped = self._wrapping.wrap([PROBE, *fresh])
+        self._probes[wrapped_by(probe)] = probe
+        return wrapped
 
     def _remember(self, stored: Sequence[Held]) -> None:
         """Unwrap what is not known yet, all at once."""

@@ -23,17 +23,17 @@ from state.key_wrapping import (
     VAULT,
     Held,
     KekId,
+    KeyMissing,
     NotOpened,
     Wrapping,
     body_of,
     bound_to,
-    missing,
     packed,
     rewrapped,
     wrapped_by,
 )
 
-BATCH: Final = 240  # OpenBao takes 1,000 texts in a request (`max_request_json_strings`): four for each key
+BATCH: Final = 245  # OpenBao takes 1,000 texts in a request (`max_request_json_strings`): four for each key
 TIMEOUT_S: Final = 10.0
 _OTHER_VERSION: Final = ("too old", "too new")  # in what the server says of a version that it does not have
 Made = TypeVar("Made")
@@ -225,9 +225,9 @@ class VaultWrapping:
         return opened
 
     def _lacks(self, held: Held, found: Refused) -> None:
-        """Check that it is not only that the server does not let this version decrypt. Raises `KeysAway`."""
+        """Check that this version is one that the server lets decrypt. Raises `KeyMissing`."""
         if any(words in found.words for words in _OTHER_VERSION):
-            raise KeysAway(missing(wrapped_by(held[1]), self.where), AGAIN_S)
+            raise KeyMissing(wrapped_by(held[1]), self.where)
 
 
 def _text(raw: bytes) -> str:

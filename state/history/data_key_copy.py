@@ -98,8 +98,8 @@ class KeyCopy:
             n += 1
             if n % PAGE == 0:
                 pipeline.execute()
-        if keks:
-            pipeline.sadd(names.keks, *keks)
+        for kek in keks:
+            pipeline.hsetnx(names.keks, kek, b"")
         pipeline.execute()
         return n
 

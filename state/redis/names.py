@@ -35,7 +35,8 @@ class Names:
         self.barrier = p + b":{copy}:"
         # keys of origins and disabled endpoints
         self.data_keys = p + b":{keys}:"  # hash for each bucket: origin -> wrapped data key
-        self.keks = p + b":{kek}:used"  # set: the key-encryption keys that wrap any of them
+        # hash: key-encryption key that wraps any of them -> what it made of `key_wrapping.PROBE`
+        self.keks = p + b":{kek}:used"
         self.making_kek = p + b":{kek}:making"  # string: while another one is made; expires
         self.deliveries = p + b":{deliver}:"
         self.dead_deliveries = self.deliveries + b"dead"  # stream

@@ -41,7 +41,7 @@ class Site:
         return found
 
     def used(self) -> set[bytes]:
-        return {*self.client.smembers(NAMES.keks)}
+        return {*self.client.hkeys(NAMES.keks)}
 
     def destroy(self, origin: bytes) -> None:
         self.client.hdel(NAMES.data_keys + b"%d" % (int.from_bytes(origin[:4]) % BUCKETS), origin)
@@ -215,6 +215,37 @@ def test_a_missing_version_is_refused_at_the_start_and_named(site: Site) -> None
         site.keys().check()
     with pytest.raises(KeysAway, match="key kek-2 is missing"):  # in mid-run it may come yet
         site.keys().of(origins(1))
+
+
+def test_another_key_of_the_same_version_is_refused_at_the_start_and_named(site: Site) -> None:
+    """It would open nothing of what is there, and wrap what is new as if nothing were wrong."""
+    site.keys().of(origins(1), create=True)
+    site.keks[1] = K2
+    with pytest.raises(ConfigError, match="key kek-1 of the test is not the one that wraps customers' data"):
+        site.keys().check()
+
+
+def test_what_is_listed_without_a_probe_is_looked_for(site: Site) -> None:
+    """So a restore lists them."""
+    site.client.hset(NAMES.keks, "kek-1", b"")
+    site.keys().check()
+    site.client.hset(NAMES.keks, "kek-2", b"")
+    with pytest.raises(ConfigError, match="key kek-2 is missing"):
+        site.keys().check()
+
+
+def test_a_process_that_goes_on_after_a_rotation_lists_the_new_key_with_its_probe(site: Site) -> None:
+    keys = site.keys()
+    keys.of(origins(1), create=True)
+    site.keks[2] = K2
+    keys.of(origins(1, 1), create=True)
+    keys.of(origins(1, 2), create=True)
+    probes = site.client.hgetall(NAMES.keks)
+    assert {name: str(wrapped_by(probe)).encode() for name, probe in probes.items()} == {
+        b"kek-1": b"kek-1",
+        b"kek-2": b"kek-2",
+    }
+    site.keys().check()
 
 
 def test_two_do_not_make_a_key_at_once(site: Site) -> None:

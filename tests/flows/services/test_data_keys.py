@@ -87,7 +87,7 @@ def test_a_backup_from_before_a_rotation_is_restored_after_it(
     restore.restore(deployment, *restore.plan(deployment, None, None), None)
     assert other.digest(said=True) == said
     assert uses(standing(other))["kek-2"] == standing(other).data_keys > 0
-    assert other.client.smembers(other_keks(other)) == {b"kek-2"}
+    assert {*other.client.hkeys(other_keks(other))} == {b"kek-2"}
 
 
 def other_keks(site: Site) -> bytes:
@@ -230,6 +230,22 @@ def test_a_minimum_version_that_shuts_data_keys_out_is_refused_at_the_start(
         Deployment(other.config).prepare()
     vault.transit.update_key_configuration("millrace-sensitive", min_decryption_version=version)
     Deployment(other.config).prepare()
+
+
+def test_another_key_of_the_same_name_on_the_server_is_refused_at_the_start(
+    site: Site, vault: "VaultServer"
+) -> None:
+    """As after the server lost its data and the key was made again."""
+    options = vault.options(key="lost")
+    keys = Keys(provider="vault", path=str(site.folder / "wrapped.json"), vault=options)
+    on(site, keys).start().window()
+    vault.transit.update_key_configuration("lost-sensitive", deletion_allowed=True)
+    vault.transit.delete_key("lost-sensitive")
+    with pytest.raises(KeysAway, match="encryption key not found"):
+        _ = Deployment(on(site, keys).config).data_keys
+    vault.transit.create_key("lost-sensitive", derived=True)
+    with pytest.raises(ConfigError, match=r"^key vault-1 of Vault at .* is not the one that wraps"):
+        _ = Deployment(on(site, keys).config).data_keys
 
 
 def test_a_deployment_moves_from_its_file_to_vault_while_it_runs(
