@@ -22,7 +22,7 @@ from state.redis.names import Names
 
 PAGE: Final = 20  # buckets: of some 20 data keys each, so that a page is a request or two to Vault
 PASSES_MAX: Final = 20
-MAKING_MS: Final = 60_000
+MAKING_MS: Final = 30_000  # longer than a file or Vault takes; who was killed holds nobody up for more
 
 
 class Tally(msgspec.Struct, frozen=True):
@@ -72,7 +72,10 @@ class Rotation:
         `Unreachable` while somebody else makes one."""
         names = self._names
         if not self._redis.set(names.making_kek, b"1", nx=True, px=MAKING_MS):
-            raise Unreachable("another `millrace keys rotate` is making a key: try again in a minute")
+            raise Unreachable(
+                "another `millrace keys rotate` is making a key, or was killed at it: try again in half a"
+                " minute"
+            )
         try:
             yield
             self._note()

@@ -80,9 +80,9 @@ def rotate(deployment: Deployment) -> Rotated:
     with reported():
         deployment.check_data()
         _ = deployment.data_keys  # every key that wraps something is here, so the next version is a new one
-        with rotation.making():
-            made = not _others(rotation.tally(), deployment.wrapping.newest())
-            if made:
+        made = not _others(rotation.tally(), deployment.wrapping.newest())
+        if made:
+            with rotation.making():
                 provider.rotate()
         newest = deployment.wrapping.newest()
         done = rotation.run()
