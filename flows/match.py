@@ -19,6 +19,7 @@ from bytewax.dataflow import Dataflow
 from flows.logic.matching import Frequencies, Learner, Record, Thresholds
 from flows.logic.matching.stage import RECORDS_MAX, Members, Stage
 from flows.runtime.engine import Stop, run_flow
+from flows.runtime.patience import PatientKeys
 from flows.runtime.release import BUILD
 from flows.runtime.sift import Poison, note, sift, story
 from flows.runtime.steps import each, steps_sink, steps_source
@@ -57,7 +58,7 @@ DECIDED_BYTES = 2 * ID_BYTES + 1
 class Kept:
     """What the stage reads, opened: records lie sealed under the key of their origin."""
 
-    def __init__(self, matches: Matches, keys: DataKeys, keep_s: int) -> None:
+    def __init__(self, matches: Matches, keys: DataKeys | PatientKeys, keep_s: int) -> None:
         self.now_s = 0
         self.lists: Callable[[Sequence[bytes]], list[bytes | None]] = partial(matches.keep, "mk")
         self.cannot_link = matches.cannot_link
@@ -178,7 +179,7 @@ class Matcher:
         config: Config,
         directory: Directory,
         matches: Matches,
-        keys: DataKeys,
+        keys: DataKeys | PatientKeys,
         signer: Signer,
         hash_key: bytes,
         seal: LogSeal,
@@ -345,8 +346,8 @@ def dataflow(matcher: Matcher, stop: Stop) -> Dataflow:
     return flow
 
 
-def matcher_of(deployment: "Deployment") -> Matcher:
-    """Return the flow's steps on this deployment."""
+def matcher_of(deployment: "Deployment", keys: PatientKeys | None = None) -> Matcher:
+    """Return the flow's steps on this deployment. `keys`: those of a flow, which can wait."""
     from flows.runtime.archived_windows import match_packer
 
     config = deployment.config
@@ -355,7 +356,7 @@ def matcher_of(deployment: "Deployment") -> Matcher:
         config,
         deployment.directory,
         deployment.matches,
-        keys=deployment.data_keys,
+        keys=keys or deployment.data_keys,
         signer=deployment.signer,
         hash_key=deployment.keys.hash,
         seal=deployment.log_seal,
@@ -366,4 +367,5 @@ def matcher_of(deployment: "Deployment") -> Matcher:
 def run(deployment: "Deployment") -> None:
     """Match until SIGTERM or SIGINT. There is one process of this flow. Raises `Fatal`."""
     stop = Stop()
-    run_flow(dataflow(matcher_of(deployment), stop), stop)
+    keys = PatientKeys(deployment.data_keys, stop.wait, "match")
+    run_flow(dataflow(matcher_of(deployment, keys), stop), stop)

@@ -19,6 +19,7 @@
         ├── Stale          what was read before a commit has changed: read again
         ├── Moving         what is read as a whole was committed meanwhile, each of several times
         ├── LogFull        back-pressure: the next log has no room (carries `retry_after_s`)
+        │   └── KeysAway   what holds the key-encryption keys does not answer: waited for as room is
         └── DeliveryFailed one attempt at a receiver failed (carries `retry_after_s`, `permanent`)
 
 A worker's exit code is the `exit_code` of what ended it: `TRY_AGAIN` says that nothing is wrong with the
@@ -117,6 +118,11 @@ class LogFull(Recoverable):
     def __init__(self, message: str, retry_after_s: float = 1.0) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class KeysAway(LogFull):
+    """What wraps and unwraps data keys cannot be asked, or refuses us, now; nothing was sealed or
+    written."""
 
 
 class DeliveryFailed(Recoverable):

@@ -1,158 +1,202 @@
-"""Keys and sealing. Every secret of a deployment hangs on one file of four keys, readable by its owner alone.
+"""Sealing: AES-256-GCM with random nonces of 96 bits, under keys of which none seals more than 2^32 values
+(NIST SP 800-38D, 8.3).
 
-    hash  keyed hashes of identifiers: without it nobody can test whether a phone number is in the directory
-    log   seals what lies in logs before it is known whose it is (raw log, dead letters)
-    sign  signs model snapshots and checkpoints
-    kek   wraps the data key of each origin; personal data is sealed under the data key
+What is sealed begins with its form. What older releases sealed has none, and is still opened:
 
-Erasing a customer destroys the data keys of its origins: every copy of what they sealed is unreadable from
-then on.
+    of a log     2, salt (16 bytes), nonce (12), ciphertext; bound to the deployment
+    of a field   2, nonce (12), ciphertext; bound to the deployment, the customer's origin, the field and 2
+
+The log key itself seals nothing. Each `LogSeal` derives keys of its own from it by a random salt, and counts:
+at 20,000 entries a second one key would be used up in two and a half days. A data key is not counted. It
+seals what one person says, and a thousand values each second for 49 days are fewer than 2^32.
+
+A data key does not seal either: two keys are derived from it, one for the fields of the customer and one for
+what archive and matching keep, so that these share none and end together when it is destroyed.
+`state.key_wrapping` says how data keys lie in Redis.
 """
 
+import hmac
 import os
-from base64 import b64decode, b64encode
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
-from hashlib import blake2b
-from pathlib import Path
-from typing import cast
+from typing import Final, cast
 
-import msgspec
 import redis
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap, aes_key_wrap
 
 from schemas.errors import ConfigError, Foreign
 from state.damage import shown
+from state.key_ring import KEY_BYTES
+from state.key_wrapping import (
+    PROBE,
+    Held,
+    KekId,
+    KeyMissing,
+    NotOpened,
+    Wrapping,
+    derived,
+    kek_id,
+    missing,
+    wrapped_by,
+)
 from state.redis.client import writing
 from state.redis.gather import Gather
 from state.redis.names import Names
 
-KEY_BYTES = 32
 NONCE_BYTES = 12
+SALT_BYTES = 16
 CACHE_MAX = 50_000
-
-
-class KeyRing(msgspec.Struct, frozen=True):
-    hash: bytes
-    log: bytes
-    sign: bytes
-    kek: bytes
-
-    def __repr__(self) -> str:
-        return "KeyRing(***)"
-
-    @property
-    def fingerprint(self) -> str:
-        """Return what names the keys without telling them."""
-        return blake2b(
-            b"".join((self.hash, self.log, self.sign, self.kek)), digest_size=8, person=b"millrace"
-        ).hexdigest()
-
-
-def load_keys(path: Path, *, create: bool) -> KeyRing:
-    """Read the key file; where there is none and `create` is set, make one with mode 0600. Raises
-    `ConfigError`."""
-    if not path.exists():
-        if not create:
-            raise ConfigError(
-                f"no key file at {path}: start `millrace run all` or `millrace demo` once, or restore the"
-                " file from its backup"
-            )
-        _create(path)
-    if path.stat().st_mode & 0o077:
-        raise ConfigError(f"{path} can be read by others: expected mode 0600; run chmod 600 on it")
-    try:
-        encoded = msgspec.json.decode(path.read_bytes(), type=dict[str, str])
-        keys = {name: b64decode(encoded[name], validate=True) for name in KeyRing.__struct_fields__}
-    except (msgspec.DecodeError, KeyError, ValueError) as error:
-        raise ConfigError(
-            f"{path} is no key file of millrace: {type(error).__name__}; restore it from its backup"
-        ) from None
-    if any(len(key) != KEY_BYTES for key in keys.values()):
-        raise ConfigError(f"{path}: expected keys of {KEY_BYTES} bytes; restore it from its backup")
-    return KeyRing(**keys)
-
-
-def _create(path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    keys = {name: b64encode(os.urandom(KEY_BYTES)).decode() for name in KeyRing.__struct_fields__}
-    draft = path.with_suffix(f".{os.getpid()}")
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(msgspec.json.encode(keys))
-        file.flush()
-        os.fsync(file.fileno())
-    try:
-        os.link(draft, path)  # of two processes that create it at once, the first wins
-    except FileExistsError:
-        pass
-    finally:
-        draft.unlink()
+SALTS_MAX = 256  # of others, whose derived keys are remembered
+SEALS_MAX = 2**31  # half of what is allowed: threads that seal at once may miscount
+ARCHIVED, MATCHED = "archive", "match"  # not fields of a customer, and sealed apart from those
+_APART: Final = frozenset((ARCHIVED, MATCHED))
+_FORM: Final = b"\x02"
+_SALTED: Final = len(_FORM) + SALT_BYTES
 
 
 class LogSeal:
-    """AES-256-GCM over one log record. The nonce stands before the ciphertext."""
+    """Seals log records, for one deployment."""
 
-    def __init__(self, key: bytes) -> None:
-        self._aead = AESGCM(key)
+    def __init__(self, key: bytes, deployment: str = "") -> None:
+        """`deployment`: the fingerprint of its keys, which names it for life."""
+        self._key = key
+        self._bound = b"log" + _FORM + deployment.encode()
+        self._former = AESGCM(key)  # opens what has no form
+        self._derived: OrderedDict[bytes, AESGCM] = OrderedDict()
+        self._begin()
 
     def seal(self, plain: bytes) -> bytes:
+        if self._left <= 0:
+            self._begin()
+        self._left -= 1
+        head, aead = self._own
         nonce = os.urandom(NONCE_BYTES)
-        return nonce + self._aead.encrypt(nonce, plain, b"log")
+        return head + nonce + aead.encrypt(nonce, plain, self._bound)
 
     def open(self, sealed: bytes) -> bytes:
         """Open. Raises `Foreign` for what another deployment sealed, or somebody changed."""
         try:
-            return self._aead.decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], b"log")
+            if sealed.startswith(_FORM) and (plain := self._opened(sealed)) is not None:
+                return plain
+            return self._former.decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], b"log")
         except (InvalidTag, ValueError):
             raise Foreign(
                 "a log record cannot be opened: it was sealed with another key file, or changed"
             ) from None
 
+    def _begin(self) -> None:
+        """Take a fresh key."""
+        salt = os.urandom(SALT_BYTES)
+        self._own = _FORM + salt, self._of(salt)
+        self._left = SEALS_MAX
+
+    def _opened(self, sealed: bytes) -> bytes | None:
+        nonce, body = sealed[_SALTED : _SALTED + NONCE_BYTES], sealed[_SALTED + NONCE_BYTES :]
+        try:
+            return self._remembered(sealed[len(_FORM) : _SALTED]).decrypt(nonce, body, self._bound)
+        except (InvalidTag, ValueError):
+            return None  # of the form before, whose first byte was any
+
+    def _remembered(self, salt: bytes) -> AESGCM:
+        found = self._derived.get(salt)
+        if found is None:
+            found = self._derived[salt] = self._of(salt)
+            if len(self._derived) > SALTS_MAX:
+                self._derived.popitem(last=False)
+        return found
+
+    def _of(self, salt: bytes) -> AESGCM:
+        return AESGCM(derived(self._key, b"log" + salt))
+
 
 class DataKey:
-    """The data key of one origin. A field is bound to its origin and name: it cannot be passed off as
-    another."""
+    """The data key of one origin. A field is bound to its deployment, origin and name: it cannot be passed
+    off as another."""
 
-    def __init__(self, origin: bytes, key: bytes, wrapped: bytes = b"") -> None:
+    def __init__(self, origin: bytes, key: bytes, wrapped: bytes = b"", deployment: str = "") -> None:
         self.wrapped = wrapped
         self._origin = origin
-        self._aead = AESGCM(key)
+        self._key = key
+        name = deployment.encode()
+        self._bound = _FORM + len(name).to_bytes(2) + name + origin
+        both = derived(key, b"data", 2 * KEY_BYTES)
+        self._fields, self._apart = AESGCM(both[:KEY_BYTES]), both[KEY_BYTES:]
 
     def seal(self, field: str, plain: bytes) -> bytes:
         nonce = os.urandom(NONCE_BYTES)
-        return nonce + self._aead.encrypt(nonce, plain, self._origin + field.encode())
+        return _FORM + nonce + self._of(field).encrypt(nonce, plain, self._bound + field.encode())
 
     def open(self, field: str, sealed: bytes) -> bytes | None:
         """Open; None if this key did not seal it (the customer was erased and came back)."""
-        try:
-            return self._aead.decrypt(
-                sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], self._origin + field.encode()
-            )
-        except InvalidTag:
-            return None
+        if sealed.startswith(_FORM):
+            plain = _opened(self._of(field), sealed[len(_FORM) :], self._bound + field.encode())
+            if plain is not None:
+                return plain
+        return _opened(AESGCM(self._key), sealed, self._origin + field.encode())
+
+    def is_now(self, key: bytes, wrapped: bytes) -> bool:
+        """Return whether it is this key, wrapped anew, and take note of it."""
+        same = hmac.compare_digest(key, self._key)
+        if same:
+            self.wrapped = wrapped
+        return same
+
+    def _of(self, field: str) -> AESGCM:
+        if field in _APART:
+            return AESGCM(self._apart)  # not kept: it takes 2.5 KB, and tens of thousands are remembered
+        return self._fields
+
+
+def _opened(aead: AESGCM, sealed: bytes, bound: bytes) -> bytes | None:
+    try:
+        return aead.decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], bound)
+    except (InvalidTag, ValueError):
+        return None
 
 
 class DataKeys:
-    """Data keys in Redis, wrapped (RFC 3394) by the key-encryption key; the unwrapped ones in a bounded
-    cache."""
+    """Data keys in Redis, wrapped; the unwrapped ones in a bounded cache. Whatever wraps or unwraps raises
+    `KeysAway` while that cannot be done."""
 
-    def __init__(self, client: redis.Redis, names: Names, kek: bytes, buckets: int) -> None:
+    def __init__(
+        self, client: redis.Redis, names: Names, wrapping: Wrapping, buckets: int, deployment: str = ""
+    ) -> None:
+        """`deployment`: the fingerprint of its keys."""
         self._redis = client
         self._names = names
-        self._kek = kek
+        self._wrapping = wrapping
         self._buckets = buckets
+        self._deployment = deployment
         self._gather = Gather(client, buckets)
+        self._probes: dict[KekId, bytes] = {}
         # from a plain dict the oldest leaves in ever more time
         self._cache: OrderedDict[bytes, DataKey] = OrderedDict()
+
+    def check(self) -> None:
+        """Check that every key-encryption key that wraps a data key is there, and is the one that it was.
+        Raises `ConfigError`, which says the id of the one that is not; `KeysAway`."""
+        used = cast(dict[bytes, bytes], self._redis.hgetall(self._names.keks))
+        where = self._wrapping.where
+        untried = {kek_id(text.decode()) for text, probe in used.items() if not probe}  # of a restore
+        if untried and (lost := sorted(untried.difference(self._wrapping.known()))):
+            raise ConfigError(missing(lost[0], where))
+        try:
+            self._wrapping.unwrap([(PROBE[0], probe) for _, probe in sorted(used.items()) if probe])
+        except KeyMissing as error:
+            raise ConfigError(str(error)) from None
+        except NotOpened as error:
+            raise ConfigError(
+                f"key {error.by} of {where} is not the one that wraps customers' data keys: put that one"
+                " back, or restore the newest key file"
+            ) from None
 
     def of(self, origins: Iterable[bytes], *, create: bool = False) -> dict[bytes, DataKey]:
         """Return the data keys of these origins; those that have none are left out, or given one."""
         wanted = dict.fromkeys(origins)
-        missing = [origin for origin in wanted if origin not in self._cache]
-        if missing:
-            self._load(missing, create)
+        unknown = [origin for origin in wanted if origin not in self._cache]
+        if unknown:
+            self._load(unknown, create)
         found = {origin: self._cache[origin] for origin in wanted if origin in self._cache}
         self._bound()
         return found
@@ -163,15 +207,13 @@ class DataKeys:
 
         It is the same object for as long as it is the same key, and remembered.
         """
+        stored = list(zip(origins, self._gather(self._names.data_keys, origins), strict=True))
+        self._remember([(origin, wrapped) for origin, wrapped in stored if wrapped is not None])
         found: list[DataKey | None] = []
-        for origin, wrapped in zip(origins, self._gather(self._names.data_keys, origins), strict=True):
-            held = self._cache.get(origin)
+        for origin, wrapped in stored:
             if wrapped is None:
                 self._cache.pop(origin, None)
-                held = None
-            elif held is None or held.wrapped != wrapped:
-                held = self._cache[origin] = self._unwrapped(origin, wrapped)
-            found.append(held)
+            found.append(self._cache.get(origin))
         self._bound()
         return found
 
@@ -180,29 +222,64 @@ class DataKeys:
             self._cache.popitem(last=False)
 
     def _load(self, origins: Sequence[bytes], create: bool) -> None:
-        answers = self._created(origins) if create else self._gather(self._names.data_keys, origins)
-        for origin, wrapped in zip(origins, answers, strict=True):
-            if wrapped is not None:
-                self._cache[origin] = self._unwrapped(origin, wrapped)
+        answers = self._gather(self._names.data_keys, origins)
+        stored = zip(origins, answers, strict=True)
+        self._remember([(origin, wrapped) for origin, wrapped in stored if wrapped is not None])
+        if create and (absent := [origin for origin in origins if origin not in self._cache]):
+            self._create(absent)
 
-    def _created(self, origins: Sequence[bytes]) -> list[bytes | None]:
+    def _create(self, origins: Sequence[bytes]) -> None:
+        """Give these a key each. Where somebody else did meanwhile, it is theirs."""
+        fresh = [(origin, os.urandom(KEY_BYTES)) for origin in origins]
+        wrapped = self._wrapped(fresh)
+        by = wrapped_by(wrapped[0])
         pipeline = self._redis.pipeline(transaction=False)
-        for origin in origins:
+        pipeline.hsetnx(self._names.keks, str(by), self._probes.get(by, b""))
+        for origin, each in zip(origins, wrapped, strict=True):
             bucket = self._bucket(origin)
-            pipeline.hsetnx(bucket, origin, aes_key_wrap(self._kek, os.urandom(KEY_BYTES)))
+            pipeline.hsetnx(bucket, origin, each)
             pipeline.hget(bucket, origin)
         with writing():
-            return cast(list[bytes | None], pipeline.execute()[1::2])
+            answers = cast(list[bytes | None], pipeline.execute()[2::2])
+        others: list[Held] = []
+        for (origin, key), ours, found in zip(fresh, wrapped, answers, strict=True):
+            if found == ours:
+                self._cache[origin] = DataKey(origin, key, ours, self._deployment)
+            elif found is not None:
+                others.append((origin, found))
+        self._remember(others)
 
-    def _unwrapped(self, origin: bytes, wrapped: bytes) -> DataKey:
+    def _wrapped(self, fresh: Sequence[Held]) -> list[bytes]:
+        """Wrap these, and once for each key-encryption key what a start tries."""
+        if self._probes:
+            wrapped = self._wrapping.wrap(fresh)
+            if wrapped_by(wrapped[0]) in self._probes:
+                return wrapped
+        probe, *wrapped = self._wrapping.wrap([PROBE, *fresh])
+        self._probes[wrapped_by(probe)] = probe
+        return wrapped
+
+    def _remember(self, stored: Sequence[Held]) -> None:
+        """Unwrap what is not known yet, all at once."""
+        cache = self._cache
+        new = [
+            (origin, wrapped)
+            for origin, wrapped in dict(stored).items()
+            if (held := cache.get(origin)) is None or held.wrapped != wrapped
+        ]
+        if not new:
+            return
+        for (origin, wrapped), key in zip(new, self._unwrapped(new), strict=True):
+            held = cache.get(origin)
+            if held is None or not held.is_now(key, wrapped):
+                cache[origin] = DataKey(origin, key, wrapped, self._deployment)
+
+    def _unwrapped(self, wrapped: Sequence[Held]) -> list[bytes]:
         try:
-            return DataKey(origin, aes_key_unwrap(self._kek, wrapped), wrapped)
-        except InvalidUnwrap:
-            where = f"{shown(self._bucket(origin))}, field {origin.hex()},"
-            raise Foreign(
-                f"{where} a customer's data key, was wrapped with another key file, or changed: restore that"
-                " file, or the key copy"
-            ) from None
+            return self._wrapping.unwrap(wrapped)
+        except NotOpened as error:
+            where = f"{shown(self._bucket(error.origin))}, field {error.origin.hex()},"
+            raise Foreign(f"{where} a customer's data key, {error.reason(error.by)}") from None
 
     def _bucket(self, origin: bytes) -> bytes:
         return self._names.data_keys + b"%d" % (int.from_bytes(origin[:4]) % self._buckets)

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import redis
@@ -15,6 +16,9 @@ from hypothesis import HealthCheck, settings
 from flows.logic.facets import decisions
 from state.redis.embedded import Embedded
 from tests.parts import header, looks_for_parts
+
+if TYPE_CHECKING:
+    from tests.vault_server import VaultServer
 
 pytest_plugins = ["tests.kafka_broker"] if find_spec("tests.kafka_broker") else []
 
@@ -52,6 +56,15 @@ def redis_server() -> Iterator[str]:
         Embedded(Path(folder), fsync="no").running() as url,
     ):
         yield url
+
+
+@pytest.fixture(scope="session")
+def vault() -> Iterator["VaultServer"]:
+    """Give a server of Vault's API of this test session alone."""
+    from tests.vault_server import vault_server  # not all tests need what it needs
+
+    with vault_server() as server:
+        yield server
 
 
 @pytest.fixture

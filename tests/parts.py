@@ -13,7 +13,7 @@ from state.redis.servers import NAMES, find_server, server_at
 
 PROGRAMS = {"java": "-version"} | dict.fromkeys(("mvn", "node", "npm", "chromium", "faketime"), "--version")
 LOOKS = re.compile(r"shutil\.which|_server\(\)|program_of|kafka_broker|chaos|tests\.running|Embedded\(")
-FIXTURES = {"redis_server", "kafka", "node_client"}
+FIXTURES = {"redis_server", "vault", "kafka", "node_client"}
 _VERSION = re.compile(r"\d+(\.\d+)+")
 
 

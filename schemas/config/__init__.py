@@ -61,6 +61,7 @@ from schemas.config.machinery import (
     Raw,
     Redis,
     Shards,
+    Vault,
     Window,
     WriteKey,
 )
@@ -146,6 +147,7 @@ __all__ = [
     "TriggerRule",
     "Validate",
     "Value",
+    "Vault",
     "WebhookConnector",
     "Window",
     "Word",

@@ -6,6 +6,7 @@ import binascii
 from collections.abc import Iterator
 from os.path import normpath
 from pathlib import PurePath
+from urllib.parse import urlsplit
 from zoneinfo import available_timezones
 
 from schemas.config import Config, Connector, WebhookConnector
@@ -18,6 +19,7 @@ Found = Iterator[tuple[Path, str]]
 _WINDOW_WAIT_MAX = Duration.parse("30s")
 # Entries: a tick comes each second, and a shard with nothing else to do commits, and so trims, every two.
 _LOG_MIN = 10
+_THIS_MACHINE = ("127.0.0.1", "::1", "localhost")
 _SECRET_BYTES = range(24, 65)  # as the Standard Webhooks specification has it
 
 
@@ -29,6 +31,8 @@ def machinery_problems(config: Config) -> Found:
     yield from _plan(config)
     yield from _zones(config)
     yield from _folders(config)
+    if config.keys.provider == "vault":
+        yield from _vault(config)
     for index, connector in enumerate(config.connector):
         yield from _connector(config, connector, ("connector", index))
 
@@ -139,6 +143,20 @@ def _folders(config: Config) -> Found:
         for kind, folder in holders.items():
             if _inside(config, file, folder):
                 yield place, f"must not lie in {kind}.folder ({folder}): who has the data would have its keys"
+
+
+def _vault(config: Config) -> Found:
+    vault = config.keys.vault
+    url = urlsplit(vault.url)
+    if url.scheme not in ("http", "https") or not url.hostname:
+        yield ("keys", "vault", "url"), f"expected https://host:port, got {vault.url!r}"
+    elif url.scheme == "http" and url.hostname not in _THIS_MACHINE:
+        yield (
+            ("keys", "vault", "url"),
+            f"expected https://, got {vault.url!r}: keys would cross the network in plain text",
+        )
+    if bool(vault.token) == bool(vault.token_file):
+        yield ("keys", "vault", "token"), "expected either `token` or `token_file`"
 
 
 def _inside(config: Config, file: str, folder: str) -> bool:

@@ -89,10 +89,28 @@ class Window(Table, frozen=True):
     events: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 500  # at most this many
 
 
-class Keys(Table, frozen=True):
-    """Where the key-encryption key is kept."""
+class Vault(Table, frozen=True):
+    """The server whose engine Transit wraps the keys (HashiCorp Vault, OpenBao); read only where
+    `keys.provider` is `vault`. docs/keys.md has the policies that the tokens need."""
 
-    path: Text = "keys.json"  # relative to the data folder; created with mode 0600
+    url: Text = "https://127.0.0.1:8200"  # https://, or http:// to this machine
+    mount: Text = "transit"  # where the engine is
+    # begins the names of its two keys, KEY-general and KEY-sensitive
+    key: Word = "millrace"
+    token: Secret = Secret("")  # empty: it is in `token_file`
+    token_file: str = ""  # read again when the server refuses the token: for an agent that renews it
+    ca: str = ""  # file with the certificate that signed the server's; empty: those that the system trusts
+
+
+class Keys(Table, frozen=True):
+    """Where the keys are that wrap customers' data keys, and those of the deployment itself."""
+
+    provider: Literal["file", "env", "vault"] = "file"  # which holds the key-encryption keys
+    # relative to the data folder; created with mode 0600. With `vault` it holds nothing in plain text
+    path: Text = "keys.json"
+    # env only: the variable of the environment that holds what the file would
+    variable: Text = "MILLRACE_KEYS"
+    vault: Vault = Vault()
 
 
 class Shards(Table, frozen=True):

@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from schemas.config import AnyConnector, Config, FileConnector, Rules
+from schemas.config import AnyConnector, Config, FileConnector, Rules, Vault
 from schemas.config.consistent import inconsistencies
 from schemas.config.decode import NOT_THERE, decode
 from schemas.config.locate import Path as Place
@@ -28,8 +28,6 @@ _SYNTAX = re.compile(r"(.*) \(at (?:line (\d+), column (\d+)|end of document)\)"
 # A file that an editor or a copy has just begun to write is empty too, and would replace all rules by the
 # defaults.
 EMPTY = 'the file is empty: expected at least one option; for the defaults alone write name = "millrace"'
-
-_RETIRED = {("keys", "provider"): "file"}  # options of older files, each with the only value that it ever had
 
 
 class Problem(msgspec.Struct, frozen=True, order=True):
@@ -112,10 +110,6 @@ def read(text: str, environment: Mapping[str, str] | None = None) -> Reading:
     if not document:
         return Reading(Config(), [Problem(1, "", EMPTY)], {})
     places = lines(text)
-    for (table, key), value in _RETIRED.items():
-        inner = document.get(table)
-        if isinstance(inner, dict) and inner.get(key) == value:
-            del inner[key]
     decoded = decode(Config, document, os.environ if environment is None else environment)
     config: Config = decoded.value
     found = [*decoded.faults.items(), *inconsistencies(config, decoded.faults.keys())]
@@ -165,7 +159,7 @@ def resolved(config: Config, folder: Path) -> Config:
     return replace(
         config,
         data=replace(config.data, folder=str(data)),
-        keys=replace(config.keys, path=str(data / config.keys.path)),
+        keys=replace(config.keys, path=str(data / config.keys.path), vault=_vault(config.keys.vault, data)),
         archive=replace(config.archive, folder=str(data / config.archive.folder)),
         backup=replace(
             config.backup, folder=str(data / config.backup.folder), keys=str(data / config.backup.keys)
@@ -176,6 +170,11 @@ def resolved(config: Config, folder: Path) -> Config:
         ),
         connector=tuple(connector(entry) for entry in config.connector),
     )
+
+
+def _vault(vault: Vault, data: Path) -> Vault:
+    files = {name: str(data / path) for name in ("token_file", "ca") if (path := getattr(vault, name))}
+    return msgspec.structs.replace(vault, **files)
 
 
 def spelled(place: Place) -> str:

@@ -6,7 +6,7 @@ import msgspec
 
 from state.directory.policy import Policy
 
-FORMAT = 3  # of everything in Redis; a newer one is refused, an older one read
+FORMAT = 4  # of everything in Redis; a newer one is refused, an older one read
 IDS_PER_BUCKET = 64  # small enough for a listpack: 37 B an identifier instead of 120-185
 
 

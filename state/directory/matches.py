@@ -15,11 +15,12 @@ from schemas.records.identity_graph import ID_BYTES
 from schemas.records.match_log import AnyMatchKind, MatchKind
 from state.directory.layout import Layout
 from state.directory.records import unpack
+from state.keys import MATCHED
 from state.redis.gather import Gather
 from state.redis.names import Names
 
 PARTITION = "match"
-SEALED_AS = "match"  # what the seal of a record is bound to, beside its customer
+SEALED_AS = MATCHED  # what the seal of a record is bound to, beside its customer
 Customer = tuple[bytes, list[bytes]]  # root, origins
 Table = Literal["mk", "mr", "matcher"]  # blocking keys, records by origin, its own state
 

@@ -39,7 +39,7 @@ from state.keys import LogSeal
 
 log = structlog.get_logger()
 
-FORMAT = "2"
+FORMAT = "3"  # 1: of zlib; 2: entries sealed under the log key itself
 END = "end"  # the kind of the mark at the end of a closed file
 # the kind of an entry as it lay in the journal: its content sealed once more by itself, and nothing
 # compressed
@@ -59,7 +59,7 @@ _NAME = re.compile(r"(\d{8})-(\d{12})(-branch)?\.avro(\.part)?")
 _LEVEL = 3  # of zstd
 _UNPACK: dict[str, Callable[[bytes], bytes]] = {
     "1": zlib.decompress,
-    FORMAT: lambda packed: zstandard.ZstdDecompressor().decompress(packed),
+    **dict.fromkeys(("2", FORMAT), lambda packed: zstandard.ZstdDecompressor().decompress(packed)),
 }
 # What the library says of a file that is cut off or damaged, depending on where.
 _BROKEN = (
@@ -210,7 +210,7 @@ class Archive:
     def _records(
         self, file: File, reader: Any, since: int, unpack: Callable[[bytes], bytes]
     ) -> Iterator[Found]:
-        number = 0
+        number = last = 0
         while True:
             number += 1
             place = f"{file.path}, record {number}"
@@ -226,7 +226,13 @@ class Archive:
                     raise Foreign(f"{place}: the mark at the end is missing: the file is cut off")
                 return
             if record["kind"] == END:
+                if record["seq"] != last:
+                    raise Foreign(
+                        f"{place}: the mark at the end follows entry {record['seq']}, and before it stands"
+                        f" {last}: the file is damaged"
+                    )
                 return
+            last = record["seq"]
             if record["seq"] >= since:
                 yield Found(self._opened(record, place, unpack), place)
 

@@ -24,9 +24,10 @@ import msgspec
 from schemas.errors import Foreign
 from state.durable import sync_folder
 from state.history.key_snapshot import Copied, Cut
-from state.keys import KeyRing, LogSeal
+from state.key_ring import KeyRing
+from state.keys import LogSeal
 
-FORMAT = 1
+FORMAT = 2  # 1: chunks sealed under the log key itself
 CHUNK_BYTES = 4 * 1024 * 1024  # before compression; one record more at most
 _MANIFEST = "manifest.json"
 _PART = ".part"
@@ -96,7 +97,7 @@ class Backups:
         self.folder = folder
         self._keys = keys
         self._layout = layout
-        self._seal = LogSeal(keys.log)
+        self._seal = LogSeal(keys.log, keys.fingerprint)
 
     def begin(self, now_ms: int, journal: int) -> "BackupWriter":
         """Begin a backup. `journal`: about where the journal is; for the name."""

@@ -16,6 +16,7 @@ from typing import Any, cast
 import redis
 
 from schemas.errors import Foreign
+from state.key_wrapping import wrapped_by
 from state.redis.names import Names
 
 PAGE = 1_000
@@ -87,14 +88,18 @@ class KeyCopy:
         self.follow(client, names, there | held)
 
     def load(self, client: redis.Redis, names: Names) -> int:
-        """Write all of them into Redis; how many."""
+        """Write all of them into Redis, and what wraps them; how many."""
         n = 0
+        keks: set[str] = set()
         pipeline: Any = client.pipeline(transaction=False)
         for bucket, origin, wrapped in self._file.execute("SELECT bucket, origin, wrapped FROM keys"):
             pipeline.hset(names.data_keys + b"%d" % bucket, origin, wrapped)
+            keks.add(str(wrapped_by(wrapped)))
             n += 1
             if n % PAGE == 0:
                 pipeline.execute()
+        for kek in keks:
+            pipeline.hsetnx(names.keks, kek, b"")
         pipeline.execute()
         return n
 

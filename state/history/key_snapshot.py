@@ -52,6 +52,7 @@ _APART = (
 )  # of the directory: not copied, or copied behind it by position
 _LEFT_OUT = (
     b"{keys}:",
+    b"{kek}:",
     b"{copy}:",
 )  # the keys of customers are kept apart, so that who is erased stays erased
 _decode_head = msgspec.msgpack.Decoder(Head).decode

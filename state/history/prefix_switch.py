@@ -116,6 +116,8 @@ class Switch:
                         cast(str, wrapped),
                     )
             pipeline.execute()
+        for kek, probe in cast(dict[str, str], self._redis.hgetall(self._fresh.keks)).items():
+            self._redis.hsetnx(self._live.keks, kek, probe)
 
 
 def _pages(client: redis.Redis, pattern: bytes) -> Iterator[list[bytes]]:

@@ -35,6 +35,9 @@ class Names:
         self.barrier = p + b":{copy}:"
         # keys of origins and disabled endpoints
         self.data_keys = p + b":{keys}:"  # hash for each bucket: origin -> wrapped data key
+        # hash: key-encryption key that wraps any of them -> what it made of `key_wrapping.PROBE`
+        self.keks = p + b":{kek}:used"
+        self.making_kek = p + b":{kek}:making"  # string: while another one is made; expires
         self.deliveries = p + b":{deliver}:"
         self.dead_deliveries = self.deliveries + b"dead"  # stream
         self.disabled = self.deliveries + b"disabled"  # hash: connector -> endpoint that answered 410

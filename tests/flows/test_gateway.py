@@ -10,7 +10,7 @@ from flows.runtime.deployment import Deployment
 from schemas.config import PlanEvent
 from schemas.records.identity_graph import ID_MAX
 from schemas.wire.events import RawEvent
-from state.keys import load_keys
+from tests.key_files import load_keys
 from tests.site import Site
 
 DAY_MS = 86_400_000

@@ -37,10 +37,10 @@ from schemas.records.outbox_lanes import Lane
 from schemas.wire.triggers import UNANSWERED, Example
 from state.directory.layout import Layout
 from state.directory.redis_directory import RedisDirectory
-from state.keys import load_keys
 from state.model_store import RedisModels, Signer
 from state.redis.names import Names
 from state.shards.redis_shards import RedisOutbox, RedisShards
+from tests.key_files import load_keys
 from tests.learning import SHARDS, SIGNER, Killed, World, drain, encode, killed_everywhere, killing
 from tests.world import document
 

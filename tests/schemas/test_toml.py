@@ -557,9 +557,21 @@ def test_the_mark_of_windows_editors_is_no_part_of_the_file(tmp_path: Path) -> N
     assert str(raised.value) == f"{file}:2: nmae: unknown key `nmae`; did you mean `name`?"
 
 
-def test_an_option_of_older_files_that_never_did_anything_is_still_read() -> None:
-    assert problems('[keys]\nprovider = "file"\npath = "k.json"') == []
-    assert [problem.path for problem in problems('[keys]\nprovider = "vault"')] == ["keys.provider"]
+@pytest.mark.parametrize(
+    ("options", "path"),
+    [
+        ('url = "https://vault:8200"\ntoken = "t"', None),
+        ('url = "http://localhost:8200"\ntoken_file = "token"', None),
+        ('url = "http://vault:8200"\ntoken = "t"', "keys.vault.url"),  # keys would cross the network
+        ('url = "vault:8200"\ntoken = "t"', "keys.vault.url"),
+        ('url = "https://vault:8200"', "keys.vault.token"),
+        ('token = "t"\ntoken_file = "token"', "keys.vault.token"),
+    ],
+)
+def test_vault_is_asked_by_tls_with_one_token(options: str, path: str | None) -> None:
+    found = problems(f'[keys]\nprovider = "vault"\n[keys.vault]\n{options}')
+    assert [problem.path for problem in found] == ([path] if path else [])
+    assert problems(f"[keys.vault]\n{options}") == [], "the file is the provider: nobody asks there"
 
 
 def test_zones_are_known_and_one_for_each_source() -> None:

@@ -71,14 +71,14 @@ def test_files_of_the_former_format_are_read_and_continued(archive: Archive) -> 
         fastavro.reader(BytesIO(file.path.read_bytes())).metadata["millrace.format"]
         for file in files(archive.folder)
     )
-    assert (old, new) == ("1", "2")
+    assert (old, new) == ("1", "3")
 
 
 def test_a_newer_format_is_refused(archive: Archive) -> None:
     written(archive, range(1, 3))
     (file,) = files(archive.folder)
-    file.path.write_bytes(file.path.read_bytes().replace(b"millrace.format\x022", b"millrace.format\x023"))
-    with pytest.raises(Foreign, match="has format 3, this release reads up to 2: use the newer millrace"):
+    file.path.write_bytes(file.path.read_bytes().replace(b"millrace.format\x023", b"millrace.format\x024"))
+    with pytest.raises(Foreign, match="has format 4, this release reads up to 3: use the newer millrace"):
         list(archive.entries(0))
 
 

@@ -18,12 +18,12 @@ from state.history.backup_folders import Backups, Manifest, usable
 from state.history.changed_keys import Changes
 from state.history.data_key_copy import KeyCopy
 from state.history.key_snapshot import Copied, Copying, Cut, load
-from state.keys import KeyRing
+from state.key_ring import KeyRing
 from state.redis.client import connect
 from state.redis.names import Names
 
 LAYOUT = Layout("test", shards=2, buckets=16, limits=(1, 2))
-KEYS = KeyRing(b"h" * 32, b"l" * 32, b"s" * 32, b"k" * 32)
+KEYS = KeyRing(b"h" * 32, b"l" * 32, b"s" * 32, "fingerprint")
 NAMES = Names("t")
 
 
@@ -316,7 +316,7 @@ def test_a_flipped_bit_anywhere_in_the_manifest_is_found(made: tuple[Backups, Ma
 def test_another_deployments_backup_is_refused(made: tuple[Backups, Manifest]) -> None:
     backups, manifest = made
     for keys, layout, says in (
-        (msgspec.structs.replace(KEYS, kek=b"x" * 32), LAYOUT, "this is 'test' with key file"),
+        (msgspec.structs.replace(KEYS, fingerprint="other"), LAYOUT, "this is 'test' with key file"),
         (KEYS, msgspec.structs.replace(LAYOUT, name="shop"), "a backup of 'test' .*; this is 'shop'"),
         (
             KEYS,

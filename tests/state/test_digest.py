@@ -31,6 +31,7 @@ from state.shards.redis_shards import RedisShards
 from state.shards.shard_protocols import ShardCommit
 from state.state_digest import Reading, of_memory
 from tests.golden import FOLDER
+from tests.key_files import wrapping
 from tests.logic.shard.test_profile_replay import MODELS, RULES, live
 from tests.world import LIMITS, SECOND, SHARDS, KeptDirectory, World, person, visitor
 
@@ -265,7 +266,7 @@ def sensitive_twin(keys: DataKeys, plain: bytes) -> tuple[World, bytes]:
 
 def test_sealed_values_count_by_what_they_say(redis_url: str) -> None:
     client = redis.Redis.from_url(redis_url)
-    keys = DataKeys(client, NAMES, bytes(KEY_BYTES), 16)
+    keys = DataKeys(client, NAMES, wrapping(bytes(KEY_BYTES)), 16)
     (one, root), (other, _), (third, _) = (sensitive_twin(keys, plain) for plain in (b"a@b", b"a@b", b"a@c"))
     said = [of_memory(world.directory, world.store, as_said(keys)).whole for world in (one, other, third)]
     assert said[0] == said[1] != said[2]
@@ -276,7 +277,9 @@ def test_sealed_values_count_by_what_they_say(redis_url: str) -> None:
     damaged = of_memory(one.directory, one.store, as_said(keys)).whole
     client.flushall()
     erased = [
-        of_memory(world.directory, world.store, as_said(DataKeys(client, NAMES, bytes(KEY_BYTES), 16))).whole
+        of_memory(
+            world.directory, world.store, as_said(DataKeys(client, NAMES, wrapping(bytes(KEY_BYTES)), 16))
+        ).whole
         for world in (one, other)
     ]
     assert erased[0] == erased[1]

@@ -35,6 +35,7 @@ from state.redis.servers import find_server
 from state.shards.deliveries import Deliveries
 from state.shards.redis_shards import RedisOutbox, RedisShards
 from state.shards.shard_protocols import ShardCommit
+from tests.key_files import wrapping
 from tests.servers import PROGRAMS, program_of
 
 LAYOUT = Layout("test", 2, 16, (1, 3))
@@ -107,7 +108,7 @@ def test_without_memory_every_commit_is_back_pressure_and_writes_nothing(own: Si
         lambda: own.directory.forward(0, 1, absorb),
         lambda: own.shards.commit([commit_of(head, 1)], 5),
         lambda: own.outbox.advance(Lane.TRIGGERS, "crm", {0: 1}),
-        lambda: DataKeys(own.client, own.names, b"k" * 32, 16).of([ROOT], create=True),
+        lambda: DataKeys(own.client, own.names, wrapping(b"k" * 32), 16).of([ROOT], create=True),
         lambda: models.save(
             "churn", revision, Checkpoint(trainer=b"", positions={}, tick=0, announced=[], metrics={})
         ),

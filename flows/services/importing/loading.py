@@ -50,7 +50,7 @@ def run(
     """
     config = deployment.config
     lean = replace(config, entry=replace(config.entry, complete=False))  # completing is for `resolve`
-    hashes = None if not dry or Path(config.keys.path).exists() else NO_KEY
+    hashes = None if not dry or deployment.key_provider.exists() else NO_KEY
     with reported():
         started = _Run(deployment, job, table, Deployment(lean).validator(hashes), say, step)
         return started.dry() if dry else started.load()
@@ -130,7 +130,7 @@ class _Run:
         deployment = self._deployment
         try:
             with reported():
-                if Path(self._config.keys.path).exists():
+                if deployment.key_provider.exists():
                     layout = deployment.layout
                     return Preview(deployment.directory, deployment.ledger, layout.policy, layout.limits)
             why = "there is no deployment yet"

@@ -23,12 +23,12 @@ from schemas.config import Config, Keys, Recommendation, Redis, Secret, Shards, 
 from schemas.errors import Unusable
 from schemas.records.customer_profile import Head
 from schemas.records.shard_log import LogKind
-from state.keys import load_keys
 from state.model_store import RedisModels, Signer
 from state.redis.names import Names
 from state.shards.redis_shards import RedisOutbox, RedisShards
 from tests.flows.test_learn_actions import RULES
 from tests.flows.test_learn_actions import lanes as touches
+from tests.key_files import load_keys
 from tests.learning import SHARDS, World, drain, lanes
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from structlog.testing import capture_logs
 
 from connectors.sinks.sink import DELIVERED, Delivery, Retry
 from flows.cli.main import main
@@ -16,7 +17,7 @@ from flows.dispatch.admission import Admission
 from flows.dispatch.verdicts import Admitted, Dead, Dropped, Postponed
 from flows.runtime.deployment import Deployment
 from schemas.config.toml import load
-from schemas.errors import CustomerDamaged, Unreachable
+from schemas.errors import CustomerDamaged, KeysAway, Unreachable
 from schemas.wire.triggers import Trigger
 from tests.deliveries import trigger
 from tests.delivering import Rig, Scripted, named, unpack
@@ -183,3 +184,23 @@ def test_nothing_else_makes_what_a_sink_takes() -> None:
         if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] == "Delivery"
     }
     assert makers == {"flows/dispatch/admission.py"}
+
+
+@pytest.mark.parametrize("withdrawn", [False, True])
+def test_keys_that_are_away_are_waited_for_and_then_all_is_asked_again(withdrawn: bool) -> None:
+    asked: list[int] = []
+
+    def gate(triggers: Sequence[Trigger]) -> list[Dropped | None]:
+        refused = withdrawn and len(asked) == 2
+        return [WITHDRAWN if refused else None] * len(triggers)
+
+    def away(customers: list[str], fields: tuple[str, ...]) -> list[dict[str, str]]:
+        asked.append(len(customers))
+        if len(asked) <= 2:
+            raise KeysAway("Vault: cannot be reached", 0.01)
+        return known(customers, fields)
+
+    with capture_logs() as lines:
+        [verdict] = asyncio.run(door(identify=away, gates=[gate]).admit([trigger(1)]))
+    assert verdict == WITHDRAWN if withdrawn else isinstance(verdict, Admitted)
+    assert [(line["event"], line["waits"]) for line in lines] == [("keys_away", "crm")]

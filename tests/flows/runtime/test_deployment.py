@@ -16,8 +16,10 @@ from flows.services.steward.access import order_desk, steward
 from schemas.config import Config
 from schemas.config.toml import load
 from schemas.errors import ConfigError
-from state.keys import load_keys
+from state.key_providers import FileProvider
+from state.key_ring import KeyRing
 from state.redis.client import connect
+from tests.key_files import load_keys
 from tests.site import Site
 
 
@@ -26,17 +28,17 @@ class Counted:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.read = self.connected = self.marked = 0
-        sound = module.RedisDirectory.create
+        sound, ring = module.RedisDirectory.create, FileProvider.ring
 
-        def read(path: Path, *, create: bool) -> Any:
+        def read(provider: FileProvider) -> KeyRing:
             self.read += 1
-            return load_keys(path, create=create)
+            return ring(provider)
 
         def create(directory: module.RedisDirectory) -> None:
             self.marked += 1
             sound(directory)
 
-        monkeypatch.setattr(module, "load_keys", read)
+        monkeypatch.setattr(FileProvider, "ring", read)
         monkeypatch.setattr(module.RedisDirectory, "create", create)
 
     def connect(self, url: str) -> redis.Redis:

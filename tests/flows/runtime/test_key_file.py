@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 from flows.runtime.deployment import Deployment
 from flows.runtime.key_watch import LOOK_EVERY_S, SAY_AGAIN_S, KeyWatch
 from schemas.errors import ConfigError, Foreign
-from state.keys import load_keys
+from tests.key_files import load_keys
 from tests.running import running
 from tests.site import Site
 

@@ -1,19 +1,21 @@
 """What is full is waited for: nothing is lost, and a flow that is to end does not wait on."""
 
 import asyncio
+from typing import Any, cast
 
 import pytest
+from structlog.testing import capture_logs
 
 from flows.runtime.engine import Stop
-from flows.runtime.patience import patiently, patiently_beside
-from schemas.errors import LogFull, Unreachable
+from flows.runtime.patience import PatientKeys, patiently, patiently_beside
+from schemas.errors import KeysAway, LogFull, Unreachable
 
 
 class Full:
     """A step that finds no room the first few times."""
 
-    def __init__(self, times: int) -> None:
-        self.left = times
+    def __init__(self, times: int, again_s: float = 5.0) -> None:
+        self.left, self.again_s = times, again_s
         self.calls = 0
 
     def __call__(self) -> str:
@@ -75,3 +77,35 @@ def test_on_an_event_loop_others_go_on_meanwhile_and_a_cancel_ends_it() -> None:
 
     step = Full(2)
     assert asyncio.run(asyncio.wait_for(both(), 5)) == 3
+
+
+class Away:
+    """Data keys that cannot be asked `times` times."""
+
+    def __init__(self, times: int) -> None:
+        self.left = times
+
+    def of(self, origins: list[bytes]) -> dict[bytes, str]:
+        self.left -= 1
+        if self.left >= 0:
+            raise KeysAway("Vault: cannot be reached", 5.0)
+        return dict.fromkeys(origins, "key")
+
+    current = of
+
+
+@pytest.mark.parametrize("ask", [PatientKeys.of, PatientKeys.current])
+def test_keys_that_are_away_are_waited_for_and_said_once(ask: Any) -> None:
+    waited: list[float] = []
+    keys = PatientKeys(cast(Any, Away(3)), waited.append, "match")
+    with capture_logs() as lines:
+        assert ask(keys, [b"a"]) == {b"a": "key"}
+    assert waited == [5.0] * 3
+    assert [(line["event"], line["waits"], line["reason"]) for line in lines] == [
+        ("keys_away", "match", "Vault: cannot be reached")
+    ]
+
+
+def test_a_flow_that_is_to_end_does_not_wait_for_keys() -> None:
+    with pytest.raises(KeysAway, match="the flow ends"):
+        PatientKeys(cast(Any, Away(3)), lambda _: True, "match").of([b"a"])

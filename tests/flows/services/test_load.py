@@ -33,7 +33,7 @@ from schemas.config.toml import load
 from schemas.errors import ConfigError
 from schemas.records.shard_log import LogKind, unpack_facts
 from schemas.wire.events import Fact, RawEvent
-from state.keys import load_keys
+from tests.key_files import load_keys
 from tests.running import COMMAND, environment
 
 FILE = '[redis]\nurl = "{url}"\n[shards]\ncount = 4\n[identity]\ncapacity = 2000\n'
