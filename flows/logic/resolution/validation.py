@@ -29,7 +29,7 @@ from flows.logic.fields.check import (
 from flows.logic.fields.extract import Fields
 from flows.logic.fields.field_names import Named, Naming
 from flows.logic.fields.identifiers import Identifiers
-from flows.logic.fields.personal import NAME, Personal, may_hold
+from flows.logic.fields.personal import NAME, Personal, may_hold, year_of
 from flows.logic.fields.phones import Phones
 from flows.logic.fields.repeats import Repeats
 from flows.logic.fields.values import cached
@@ -38,7 +38,6 @@ from schemas.config import Config
 from schemas.wire.events import EVENT_NAME_MAX, MESSAGE_ID_MAX, RawEvent, Reject
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_YEAR_MS: Final = 31_556_952_000  # on average
 _INT_MIN: Final = -(2**63)
 _INT_MAX: Final = 2**64 - 1
 
@@ -162,7 +161,7 @@ class Validator:
         """The event, without the personal data that its values tell."""
         message, group, company, event = stated.message, stated.group, stated.company, stated.event
         if may_hold(event.message, event.name, event.properties, event.traits, company):
-            year = 1970 + raw.received_ms // _YEAR_MS
+            year = year_of(raw.received_ms)
             removed = event.removed
             event.traits = self._personal.apart(event.traits, year, event.sensitive)
             event.properties = self._personal.clean(event.properties, year, removed)
