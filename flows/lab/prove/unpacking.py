@@ -1,0 +1,78 @@
+"""What lies packed inside bytes, wherever in them it begins: gzip, zlib, zstd, and profiles as they lie in
+Redis, compressed with a dictionary of this deployment; and what lies packed in that."""
+
+import re
+import zlib
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from zstandard import (
+    FORMAT_ZSTD1_MAGICLESS,
+    ZstdCompressionDict,
+    ZstdDecompressor,
+    ZstdError,
+)
+
+_DEEP: Final = 3  # packed in packed in packed
+_PACKED_MAX: Final = 4 << 20  # bytes of one piece that are looked into
+_UNPACKED_MAX: Final = 64 << 20
+_LEAST: Final = 16  # bytes: what unpacks to less was not packed
+_WINDOW_MAX: Final = 1 << 27
+_GZIP: Final = rb"\x1f\x8b\x08"
+_ZLIB: Final = rb"\x78[\x01\x5e\x9c\xda]"
+_ZSTD: Final = rb"\x28\xb5\x2f\xfd"
+_PROFILE: Final = rb"\xc1[\x01-\xff]"  # and the number of the dictionary
+_GZIP_OR_ZLIB: Final = 47  # of `zlib.decompressobj`: either, by its header
+
+
+class Unpacker:
+    """`dictionaries`: those that profiles are compressed with, by number."""
+
+    def __init__(self, dictionaries: Mapping[int, bytes]) -> None:
+        self._plain = ZstdDecompressor(max_window_size=_WINDOW_MAX)
+        self._with = {
+            number: ZstdDecompressor(
+                dict_data=ZstdCompressionDict(made),
+                format=FORMAT_ZSTD1_MAGICLESS,
+                max_window_size=_WINDOW_MAX,
+            )
+            for number, made in dictionaries.items()
+        }
+        begins = [_GZIP, _ZLIB, _ZSTD, *([_PROFILE] if dictionaries else [])]
+        self._begins = re.compile(b"|".join(begins), re.DOTALL)
+
+    def views(self, data: bytes, depth: int = 0) -> Iterator[tuple[str, bytes]]:
+        """Yield the bytes themselves, and all that can be unpacked from them, each with how (empty for
+        themselves)."""
+        yield "", data
+        if depth == _DEEP:
+            return
+        for match in self._begins.finditer(data):
+            how, inside = self._unpacked(data[match.start() : match.start() + _PACKED_MAX])
+            if len(inside) >= _LEAST:
+                for deeper, found in self.views(inside, depth + 1):
+                    yield f"{how}{', ' if deeper else ''}{deeper}", found
+
+    def _unpacked(self, data: bytes) -> tuple[str, bytes]:
+        """As much as can be read of it."""
+        if data[0] == 0x28:
+            return "zstd", _by_zstd(self._plain, data)
+        if data[0] == 0xC1:
+            tool = self._with.get(data[1])
+            return "zstd with dictionary", _by_zstd(tool, data[2:]) if tool else b""
+        return ("gzip" if data[0] == 0x1F else "zlib"), _by_zlib(data)
+
+
+def _by_zlib(data: bytes) -> bytes:
+    tool = zlib.decompressobj(_GZIP_OR_ZLIB)
+    try:
+        return tool.decompress(data, _UNPACKED_MAX)
+    except zlib.error:
+        return b""
+
+
+def _by_zstd(tool: ZstdDecompressor, data: bytes) -> bytes:
+    try:
+        return tool.decompressobj().decompress(data)
+    except ZstdError:
+        return b""
