@@ -53,7 +53,8 @@ class ByteSearch(Generic[Tag]):
         likely = np.flatnonzero(self._table[_slots(words)])
         found = words[likely]
         nearest = np.minimum(np.searchsorted(self._anchors, found), len(self._anchors) - 1)
-        return likely[self._anchors[nearest] == found]
+        candidates: NDArray[np.intp] = likely[self._anchors[nearest] == found]
+        return candidates
 
 
 def _windows(needle: bytes) -> Iterator[bytes]:

@@ -14,19 +14,22 @@ from urllib.parse import quote
 
 import msgspec
 
+from flows.lab.chaos.booked_traffic import by_kafka
 from flows.lab.demo.malformed import PLANTED
-from flows.lab.prove.personal_values import Person
-from flows.lab.prove.scratch import CRM_KEY, KEY, PLANNED, READER, STEWARD, Scratch
+from flows.lab.prove.personal_values import Kind, Person
+from flows.lab.prove.scratch import APPS_TOPIC, CRM_KEY, KEY, PLANNED, READER, STEWARD, Scratch
 
 ORDER: Final = "Order Completed"
 
 
 class Way(NamedTuple):
-    """`walk` sends the values of `people` people, and returns how much of it arrived."""
+    """`walk` sends the values of `people` people, and returns how much of it arrived. `kafka`: only where
+    there is a broker."""
 
     name: str
     walk: Callable[[Scratch, list[Person]], int]
     people: int = 2
+    kafka: bool = False
 
 
 def traits_of(person: Person, which: int = 0) -> dict[str, Any]:
@@ -109,7 +112,8 @@ def http_single(scratch: Scratch, people: list[Person]) -> int:
     for at, person in enumerate(people):
         scratch.post("/v1/identify", identify(person, f"single-{at}", at))
         scratch.post(
-            "/v1/track", track(person, ORDER, traits_of(person, at + 1) | {"total": 150.0}, f"single-t-{at}")
+            "/v1/track",
+            track(person, ORDER, properties_of(person, at + 1) | {"total": 150.0}, f"single-t-{at}"),
         )
     return _known(scratch, people)
 
@@ -133,7 +137,15 @@ def http_batch(scratch: Scratch, people: list[Person]) -> int:
 
 def user_ids(scratch: Scratch, people: list[Person]) -> int:
     """What people are known by is personal itself."""
-    kinds = ("mobile", "email", "id_number", "bank_card", "passport", "phone", "user_id")
+    kinds: tuple[Kind, ...] = (
+        "mobile",
+        "email",
+        "id_number",
+        "bank_card",
+        "passport",
+        "phone",
+        "user_id",
+    )
     messages = [
         track(person, ORDER, {"total": 130.0}, f"id-{at}-{kind}")
         | {"userId": person[kind], "anonymousId": f"a {person[kind]}"}
@@ -281,13 +293,23 @@ def replays(scratch: Scratch, people: list[Person]) -> int:
     return before if _dead(scratch, "timestamp_invalid") >= before else 0
 
 
-# --- from files
+# --- from a topic, and from files
+
+
+def topics(scratch: Scratch, people: list[Person]) -> int:
+    """An app writes in the clear to a topic of its own, which is the app's affair; what follows is ours."""
+    store = by_kafka(scratch.config.kafka.bootstrap, APPS_TOPIC)
+    for at, person in enumerate(people):
+        keyed = {"anonymousId": person["mobile"]}
+        good = track(person, ORDER, unlisted(person), f"topic-t-{at}") | keyed
+        store([identify(person, f"topic-{at}", at) | keyed, good, good | {"timestamp": person["email"]}])
+    return _known(scratch, people)
 
 
 def imports(scratch: Scratch, people: list[Person]) -> int:
     """In the encoding of Excel in China; with rows that are rejected, and whose values are bad."""
     heads = ["会员号", "姓名", "手机号", "邮箱", "身份证号", "生日", "地址", "银行卡号", "车牌", "护照号"]
-    kinds = (
+    kinds: tuple[Kind, ...] = (
         "user_id",
         "name",
         "mobile",
@@ -451,6 +473,7 @@ WAYS: Final[tuple[Way, ...]] = (
     Way("rejects", rejects),
     Way("rejects by the tracking plan", plan_rejects),
     Way("rejects sent again", replays),
+    Way("a topic of Kafka", topics, kafka=True),
     Way("files imported", imports, 3),
     Way("matching and reviews", matching, 4),
     Way("orders of stewards", stewards),

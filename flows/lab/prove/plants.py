@@ -16,10 +16,12 @@ from typing import Any, Final, NamedTuple
 from urllib.parse import quote, quote_plus, urlencode
 
 import msgspec
+import pyarrow
 import zstandard
 
 from flows.lab.prove import stores
 from flows.lab.prove.personal_values import Kind, People, PersonalValue
+from flows.lab.prove.scratch import EVENTS_TOPIC
 from flows.lab.prove.stores import Evidence
 from flows.runtime.deployment import Deployment
 
@@ -70,6 +72,7 @@ ENCODED: Final[tuple[Leak, ...]] = (
 _PACKED: Final[Mapping[str, Callable[[bytes], bytes]]] = {
     "gzip": gzip.compress,
     "zlib": zlib.compress,
+    "lz4": lambda data: pyarrow.compress(data, codec="lz4", asbytes=True),
     "zstd": zstandard.ZstdCompressor().compress,
     "gzip in zstd": lambda data: zstandard.ZstdCompressor().compress(gzip.compress(data)),
 }
@@ -100,17 +103,27 @@ def leaks(people: People, dictionaries: Mapping[int, bytes]) -> list[Planted]:
     return made
 
 
-def planted(evidence: Evidence, made: list[Planted], folder: Path, save: Callable[[], None]) -> Evidence:
-    """Plant each leak in each kind of store: in the Redis of the deployment itself, from where `save` brings
-    them to its files, and in copies of all else. Return what there is then, in `folder`."""
+def planted(evidence: Evidence, made: list[Planted], folder: Path) -> Evidence:
+    """Plant each leak in each kind of store: in the Redis of the deployment itself, whose files then have it,
+    and in copies of all else. Return what there is then, in `folder` and beside it."""
     _into_redis(evidence.deployment, made)
-    save()
-    shutil.copytree(evidence.folder, folder, ignore=shutil.ignore_patterns("*.sock"))
+    evidence.deployment.client.save()
+    data = Path(evidence.deployment.config.data.folder)
+    shutil.copytree(data, folder, ignore=shutil.ignore_patterns("*.sock"))
     everything = _AFTER.join(_BEFORE + one.data for one in made) + _AFTER
     for path in _one_of_each(folder):
         _insert(path, everything)
+    broker = evidence.broker and _planted_broker(evidence.broker, folder, everything)
     said = {store: {**there, "planted": everything} for store, there in evidence.said.items()}
-    return msgspec.structs.replace(evidence, folder=folder, said=said)
+    return msgspec.structs.replace(evidence, folder=folder, said=said, broker=broker)
+
+
+def _planted_broker(broker: Path, folder: Path, data: bytes) -> Path:
+    """A copy of a broker's files, with the leaks in its log of events."""
+    copied = folder.with_name(f"{folder.name}-broker")
+    shutil.copytree(broker, copied)
+    _insert(next(copied.rglob(f"{EVENTS_TOPIC}-*/*.log")), data)
+    return copied
 
 
 def _into_redis(deployment: Deployment, made: list[Planted]) -> None:

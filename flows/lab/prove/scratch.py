@@ -14,6 +14,7 @@ from typing import Any, Final
 import httpx
 import msgspec
 
+from connectors.raw.log import START
 from flows.lab.chaos.moody_receiver import Moody
 from flows.lab.chaos.ports import free_ports
 from flows.lab.demo.stack import Stack, configuration
@@ -26,6 +27,8 @@ from schemas.errors import Unreachable
 STEWARD, READER, KEY, CRM_KEY = "prove-steward", "prove-read", "prove", "prove-crm"  # tokens and write keys
 PLANNED: Final = "Survey Answered"  # the event that the tracking plan knows
 CRM, BROKEN, LEDGER, STREAM = "crm", "broken", "ledger", "stream"  # connectors besides the demo's own
+TOPIC: Final = "topic"  # and this one, with Kafka
+EVENTS_TOPIC, APPS_TOPIC, TRIGGERS_TOPIC = "prove.events", "prove.apps", "prove.triggers"
 SHARDS, PARTITIONS = 8, 2
 WAIT_S: Final = 60.0
 _LOOK_S: Final = 0.1
@@ -53,8 +56,11 @@ class Collector(Moody):
         return super().take(headers, body)
 
 
-def document(folder: Path, plain: Collector, crm: Collector, broken: Collector) -> dict[str, Any]:
-    """Return the configuration. `plain` is told of nobody who a trigger is about, `crm` and `broken` are."""
+def document(
+    folder: Path, plain: Collector, crm: Collector, broken: Collector, bootstrap: str = ""
+) -> dict[str, Any]:
+    """Return the configuration. `plain` is told of nobody who a trigger is about, `crm` and `broken` are.
+    `bootstrap`: of Kafka; empty where the raw log is in Redis."""
     made = configuration(None, folder / "data", plain)
     gateway, metrics = free_ports(2)
     plan = folder / "plan.json"
@@ -92,8 +98,14 @@ def document(folder: Path, plain: Collector, crm: Collector, broken: Collector) 
         {"name": LEDGER, "type": "file", "path": str(folder / "told-on-purpose.jsonl"), "identify": known},
         {"name": STREAM, "type": "redis", "stream": "mr:prove:triggers", "identify": []},
     ]
+    to = [CRM, LEDGER, STREAM]
+    if bootstrap:
+        made["raw"] = {"log": "kafka"}
+        made["kafka"] = {"bootstrap": bootstrap, "topics": [EVENTS_TOPIC, APPS_TOPIC]}
+        made["connector"].append({"name": TOPIC, "type": "kafka", "topic": TRIGGERS_TOPIC, "identify": []})
+        to.append(TOPIC)
     for rule in made["trigger"]:
-        rule["to"] = [*dict.fromkeys((*rule["to"], CRM, LEDGER, STREAM))]
+        rule["to"] = [*dict.fromkeys((*rule["to"], *to))]
         if rule["name"] == "demo_order":
             rule["to"].append(BROKEN)
     return made
@@ -181,7 +193,7 @@ class Scratch:
         reader = deployment.raw_reader()
         try:
             offsets = deployment.directory.offsets()
-            reader.assign({partition: offsets.get(partition, 0) for partition in reader.partitions()})
+            reader.assign({partition: offsets.get(partition, START) for partition in reader.partitions()})
             unread = any(reader.lag().values())
         finally:
             reader.close()

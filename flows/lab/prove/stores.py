@@ -25,10 +25,19 @@ _PATTERNS: Final = (  # of files in the data folder; the first that fits
     ("metrics files", "metrics/**"),
 )
 OTHERS: Final = "other files of the data folder"
+BROKER: Final = "files of the Kafka broker"
 EXPOSITION, REPORTS = "metrics as they are served", "reports and what commands print"
 ANSWERS, TRIGGERS = "answers of the gateway", "triggers to receivers that are told nobody"
 FILES: Final = (*dict.fromkeys(name for name, _ in _PATTERNS), OTHERS)
-STORES: Final = (*FILES, *(f"Redis: {kind}" for kind in REDIS_TYPES), EXPOSITION, REPORTS, ANSWERS, TRIGGERS)
+STORES: Final = (
+    *FILES,
+    *(f"Redis: {kind}" for kind in REDIS_TYPES),
+    EXPOSITION,
+    REPORTS,
+    ANSWERS,
+    TRIGGERS,
+    BROKER,
+)
 _APART: Final = b"\n\0"  # between two values, so that nothing is found across them
 
 
@@ -41,16 +50,21 @@ class Place(msgspec.Struct, frozen=True):
 
 
 class Evidence(msgspec.Struct, frozen=True):
-    """All that one deployment left. `said`: store -> name -> what was said there."""
+    """All that one deployment left. `said`: store -> name -> what was said there. `broker`: the folder of its
+    Kafka broker; topics that are `apart` are their apps' affair."""
 
     folder: Path
     deployment: Deployment
     said: Mapping[str, Mapping[str, bytes]]
+    broker: Path | None = None
+    apart: tuple[str, ...] = ()
 
 
 def places(evidence: Evidence) -> Iterator[Place]:
     """Yield all there is."""
     yield from files(evidence.folder)
+    if evidence.broker is not None:
+        yield from broker_files(evidence.broker, evidence.apart)
     yield from redis_values(evidence.deployment)
     for store, said in evidence.said.items():
         for name, data in said.items():
@@ -63,6 +77,15 @@ def files(folder: Path) -> Iterator[Place]:
         if path.is_file():
             name = path.relative_to(folder).as_posix()
             yield Place(store_of(name), name, _file(path, name))
+
+
+def broker_files(folder: Path, apart: Sequence[str]) -> Iterator[Place]:
+    """Yield the files of a Kafka broker, without those of these topics."""
+    for path in sorted(folder.rglob("*")):
+        topic = path.parent.name.rpartition("-")[0]
+        if path.is_file() and topic not in apart:
+            name = path.relative_to(folder).as_posix()
+            yield Place(BROKER, name, _file(path, name))
 
 
 def store_of(name: str) -> str:

@@ -1,11 +1,13 @@
-"""What lies packed inside bytes, wherever in them it begins: gzip, zlib, zstd, and profiles as they lie in
-Redis, compressed with a dictionary of this deployment; and what lies packed in that."""
+"""What lies packed inside bytes, wherever in them it begins: gzip, zlib, lz4, zstd, and profiles as they lie
+in Redis, compressed with a dictionary of this deployment; and what lies packed in that."""
 
 import re
+import struct
 import zlib
 from collections.abc import Iterator, Mapping
 from typing import Final
 
+import pyarrow
 from zstandard import (
     FORMAT_ZSTD1_MAGICLESS,
     ZstdCompressionDict,
@@ -21,6 +23,7 @@ _WINDOW_MAX: Final = 1 << 27
 _GZIP: Final = rb"\x1f\x8b\x08"
 _ZLIB: Final = rb"\x78[\x01\x5e\x9c\xda]"
 _ZSTD: Final = rb"\x28\xb5\x2f\xfd"
+_LZ4: Final = rb"\x04\x22\x4d\x18"
 _PROFILE: Final = rb"\xc1[\x01-\xff]"  # and the number of the dictionary
 _GZIP_OR_ZLIB: Final = 47  # of `zlib.decompressobj`: either, by its header
 
@@ -38,7 +41,7 @@ class Unpacker:
             )
             for number, made in dictionaries.items()
         }
-        begins = [_GZIP, _ZLIB, _ZSTD, *([_PROFILE] if dictionaries else [])]
+        begins = [_GZIP, _ZLIB, _LZ4, _ZSTD, *([_PROFILE] if dictionaries else [])]
         self._begins = re.compile(b"|".join(begins), re.DOTALL)
 
     def views(self, data: bytes, depth: int = 0) -> Iterator[tuple[str, bytes]]:
@@ -57,6 +60,8 @@ class Unpacker:
         """As much as can be read of it."""
         if data[0] == 0x28:
             return "zstd", _by_zstd(self._plain, data)
+        if data[0] == 0x04:
+            return "lz4", _by_lz4(data)
         if data[0] == 0xC1:
             tool = self._with.get(data[1])
             return "zstd with dictionary", _by_zstd(tool, data[2:]) if tool else b""
@@ -69,6 +74,24 @@ def _by_zlib(data: bytes) -> bytes:
         return tool.decompress(data, _UNPACKED_MAX)
     except zlib.error:
         return b""
+
+
+def _by_lz4(data: bytes) -> bytes:
+    """One frame, cut where it ends: the library refuses what comes behind it."""
+    try:
+        stream = pyarrow.CompressedInputStream(pyarrow.BufferReader(data[: _lz4_end(data)]), "lz4")
+        return bytes(stream.read())
+    except (OSError, struct.error):
+        return b""
+
+
+def _lz4_end(data: bytes) -> int:
+    """Where the frame that begins there ends. Raises `struct.error` where its blocks do not hold."""
+    flags = data[4] if len(data) > 4 else 0
+    at = 7 + 8 * bool(flags & 0x08) + 4 * bool(flags & 0x01)  # magic, flags, sizes, dictionary, check
+    while size := struct.unpack_from("<I", data, at)[0]:
+        at += 4 + (size & 0x7FFF_FFFF) + 4 * bool(flags & 0x10)
+    return at + 4 + 4 * bool(flags & 0x04)
 
 
 def _by_zstd(tool: ZstdDecompressor, data: bytes) -> bytes:
