@@ -242,12 +242,7 @@ def _searched(folder: Path, lived: _Lived, people: People) -> Proof:
         stores=rows,
         ways=lived.ways,
         where=found.hits,
-        missed=[
-            f"{one.name} in {row.store}"
-            for row in rows
-            for one in made
-            if (row.store, one.value.text) not in again.found
-        ],
+        missed=plants.missed(made, again.found, [row.store for row in rows]),
         not_walked=_not_walked(lived, rows),
         left_out=[],
         seconds=0.0,

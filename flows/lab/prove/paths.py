@@ -8,6 +8,7 @@ itself. A name under a heading that nobody listed is not among them, for it cann
 (docs/privacy.md).
 """
 
+import gzip
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 from urllib.parse import quote
@@ -59,6 +60,7 @@ def properties_of(person: Person, which: int = 0) -> dict[str, Any]:
 def unlisted(person: Person) -> dict[str, Any]:
     """Return what is recognised by itself under any heading, in the forms that docs/events.md names."""
     mobile, card = person["mobile"], person["bank_card"]
+    asked = f"/?mail={person['email']}"
     return {
         "blob": person["email"],
         "anything": person.spelled("phone", 0),
@@ -75,6 +77,14 @@ def unlisted(person: Person) -> dict[str, Any]:
         "nested": {"list": [{"deep": person["email"]}, [person.spelled("phone", 0)]]},
         "payload": msgspec.json.encode({"phone": mobile, "name": "x", "mail": person["email"]}).decode(),
         person["email"]: 1,
+        "emails": [person["email"]],
+        "buyer_first_name": person["first_name"],
+        "recipient_name": person["name"],
+        "收货人手机号": mobile,
+        "contactAddress": person["street"],
+        "wide": person["email"].replace("@", "＠"),
+        "referrer": f"https://x.example/{person['email']}?next={quote(asked, safe='')}#a",
+        "query": f"?data={quote(msgspec.json.encode({'lastName': person['last_name']}).decode())}",
         "total": 120.0,
     }
 
@@ -132,6 +142,18 @@ def http_batch(scratch: Scratch, people: list[Person]) -> int:
         ],
         context={"traits": {"phone": people[0].spelled("mobile", 3)}},
     )
+    return _known(scratch, people)
+
+
+def dialects(scratch: Scratch, people: list[Person]) -> int:
+    """As the clients of Jitsu and RudderStack send, gzipped, and with an address beside the key."""
+    for at, person in enumerate(people):
+        batch = {"batch": [identify(person, f"dialect-{at}", at)], "writeKey": KEY}
+        packed = gzip.compress(msgspec.json.encode(batch))
+        scratch.post(f"/beacon/v1/batch?writeKey={KEY}&email={quote(person['email'])}", batch)
+        scratch.post("/v1/batch", packed, content_encoding="gzip")
+        bought = track(person, ORDER, properties_of(person), f"dialect-t-{at}")
+        scratch.post("/api/s/s2s/track", bought, x_write_key=f"{KEY}:{person['mobile']}")
     return _known(scratch, people)
 
 
@@ -463,9 +485,21 @@ def dead_deliveries(scratch: Scratch, people: list[Person]) -> int:
     return dead if len(scratch.broken.bodies) > before else 0
 
 
+# --- from what is kept
+
+
+def rebuilds(scratch: Scratch, _nobody: list[Person]) -> int:
+    """All that came before once more, from the archive, beside what runs."""
+    scratch.command("rebuild")
+    client: Any = scratch.deployment.client
+    beside = scratch.deployment.names.prefix + b"-*"
+    return sum(1 for _ in client.scan_iter(match=beside, count=1_000))
+
+
 WAYS: Final[tuple[Way, ...]] = (
     Way("HTTP, one message", http_single),
     Way("HTTP, a batch", http_batch),
+    Way("HTTP, other dialects", dialects),
     Way("HTTP, personal user ids", user_ids),
     Way("HTTP, alias, group and screen", aliases_and_groups),
     Way("HTTP, CloudEvents", cloud_events),
@@ -480,6 +514,7 @@ WAYS: Final[tuple[Way, ...]] = (
     Way("events that are tried out", tried_out),
     Way("triggers", triggers),
     Way("deliveries that fail, and are sent again", dead_deliveries),
+    Way("a rebuild from the archive", rebuilds, people=0),
 )
 
 

@@ -9,6 +9,8 @@ from random import Random
 from typing import Final, Literal
 
 import msgspec
+import phonenumbers
+from pypinyin import lazy_pinyin
 from stdnum import luhn
 from stdnum.cn import ric
 
@@ -43,6 +45,7 @@ _FAMILIES: Final = tuple("欧阳 司马 诸葛 上官 皇甫 尉迟 澹台 公�
 _GIVEN: Final = "岚澈霁翊骁璟颢湉瀚琬昶蕤翀飒漪嵩沅汐珩瑄"
 _ROADS: Final = ("云栖", "梧桐", "枫林", "白鹭", "青萝", "松涛", "雁鸣", "碧溪")
 _NETWORKS: Final = ("192.0.2", "198.51.100", "203.0.113")  # RFC 5737: nobody's
+NATIONAL_LEAST: Final = 10  # digits
 _CHINESE_EVERY: Final = 2  # so often a person has a Chinese name and street
 
 
@@ -91,8 +94,8 @@ class People:
         """Return somebody new."""
         self._count += 1
         chinese = self._count % _CHINESE_EVERY == 0
-        first = self._new(self._given_name if chinese else self._word)
-        last = self._new(self._family_name if chinese else self._word)
+        first = self._new(self._given_name) if chinese else self._word()
+        last = self._new(self._family_name) if chinese else self._word()
         born = self._birthday()
         texts: dict[Kind, tuple[str, ...]] = {
             "mobile": _mobile_spellings(self._new(self._mobile)),
@@ -126,14 +129,15 @@ class People:
         return "".join(self._luck.choice("0123456789") for _ in range(count))
 
     def _word(self) -> str:
-        return "".join(self._luck.sample(_SYLLABLES, 3)).capitalize()
+        """Return a word that is in nobody else's name, address or street."""
+        return self._new(lambda: "".join(self._luck.sample(_SYLLABLES, 3)).capitalize())
 
     def _given_name(self) -> str:
         """Three characters: what is shorter is found by chance, as UTF-16."""
         return "".join(self._luck.sample(_GIVEN, 3))
 
     def _family_name(self) -> str:
-        return self._luck.choice(_FAMILIES) + self._luck.choice(_GIVEN)
+        return self._luck.choice(_FAMILIES) + "".join(self._luck.sample(_GIVEN, 2))
 
     def _mobile(self) -> str:
         return self._luck.choice(_MOBILE_PREFIXES) + self._digits(8)
@@ -182,8 +186,11 @@ def _mobile_spellings(number: str) -> tuple[str, ...]:
 
 
 def _abroad_spellings(number: str) -> tuple[str, ...]:
-    """Of a number in its normal form (E.164)."""
-    return (number, f"{number[:3]} {number[3:7]} {number[7:]}")
+    """Of a number in its normal form (E.164), the last one without its country; where that is so short that
+    any counter could be it, it is not looked for."""
+    national = str(phonenumbers.parse(number).national_number)
+    spelled = (number, f"{number[:3]} {number[3:7]} {number[7:]}")
+    return (*spelled, national) if len(national) >= NATIONAL_LEAST else spelled
 
 
 def _mail_spellings(address: str) -> tuple[str, ...]:
@@ -195,7 +202,11 @@ def _card_spellings(number: str) -> tuple[str, ...]:
 
 
 def _name_spellings(first: str, last: str, chinese: bool) -> tuple[str, ...]:
-    return (f"{last}{first}",) if chinese else (f"{first} {last}", f"{last}, {first}")
+    """A Chinese name also by its sound, as matching takes it."""
+    if not chinese:
+        return (f"{first} {last}", f"{last}, {first}")
+    sounds = lazy_pinyin(f"{last}{first}")
+    return (f"{last}{first}", "".join(sounds), " ".join(sounds))
 
 
 def _birthday_spellings(born: str) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ import json
 import shutil
 import zlib
 from base64 import b64encode, urlsafe_b64encode
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 from urllib.parse import quote, quote_plus, urlencode
@@ -118,6 +118,13 @@ def planted(evidence: Evidence, made: list[Planted], folder: Path) -> Evidence:
     return msgspec.structs.replace(evidence, folder=folder, said=said, broker=broker)
 
 
+def missed(made: list[Planted], found: Set[tuple[str, str]], searched: Iterable[str]) -> list[str]:
+    """Return the leaks that were not found, and in which store. `found`: store and text of values."""
+    return [
+        f"{one.name} in {store}" for store in searched for one in made if (store, one.value.text) not in found
+    ]
+
+
 def _planted_broker(broker: Path, folder: Path, data: bytes) -> Path:
     """A copy of a broker's files, with the leaks in its log of events."""
     copied = folder.with_name(f"{folder.name}-broker")
@@ -166,8 +173,10 @@ def _somebody(people: People, kind: Kind) -> PersonalValue:
 
 
 def _long(text: str) -> bytes:
-    """So long that packing it is worth while."""
-    return msgspec.msgpack.encode({"seen": ["page", "page", "page"] * 9, "mail": text, "more": "more" * 9})
+    """Something whose parts come before the whole, so that no packer leaves that as it is."""
+    half = len(text) // 2
+    parts = {"front": text[: half + 2], "seen": ["page", "page", "page"] * 9, "end": text[half - 2 :]}
+    return msgspec.msgpack.encode(parts | {"mail": text, "more": "more" * 9})
 
 
 def _magicless(dictionary: bytes) -> zstandard.ZstdCompressor:

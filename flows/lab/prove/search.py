@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from typing import Final
 
 import msgspec
 
@@ -11,6 +12,7 @@ from flows.lab.prove.personal_values import Kind, PersonalValue
 from flows.lab.prove.stores import Place
 from flows.lab.prove.unpacking import Unpacker
 
+NAMED: Final = "(its name holds it)"  # of a place whose own name may not be told
 _Found = tuple[PersonalValue, str]  # the value, and in which guise
 
 
@@ -56,8 +58,10 @@ class Search:
             data = place.read()
             finding.places[place.store] += 1
             finding.bytes[place.store] += len(data)
-            for (value, guise), times in self.within(data).items():
-                counted[_hit(place, value, guise)] += times
+            within = self.within(data)
+            name = place.name if not within or not self.within(place.name.encode()) else NAMED
+            for (value, guise), times in within.items():
+                counted[_hit(place, name, value, guise)] += times
                 finding.found.add((place.store, value.text))
         finding.hits.extend(
             msgspec.structs.replace(hit, times=times) for hit, times in sorted(counted.items())
@@ -75,10 +79,10 @@ class Search:
         return found
 
 
-def _hit(place: Place, value: PersonalValue, guise: str) -> Hit:
+def _hit(place: Place, name: str, value: PersonalValue, guise: str) -> Hit:
     return Hit(
         store=place.store,
-        place=place.name,
+        place=name,
         kind=value.kind,
         way=value.way,
         guise=guise,

@@ -18,6 +18,7 @@ _PATTERNS: Final = (  # of files in the data folder; the first that fits
     ("AOF", "redis/appendonlydir/*"),
     ("RDB", "redis/*.rdb"),
     ("archive", "archive/*"),
+    ("archive", "archive-*/*"),  # of what was rebuilt
     ("backups", "backup/**"),
     ("copy of the data keys", "keycopy.db*"),
     ("logs", "*.log"),
@@ -29,15 +30,8 @@ BROKER: Final = "files of the Kafka broker"
 EXPOSITION, REPORTS = "metrics as they are served", "reports and what commands print"
 ANSWERS, TRIGGERS = "answers of the gateway", "triggers to receivers that are told nobody"
 FILES: Final = (*dict.fromkeys(name for name, _ in _PATTERNS), OTHERS)
-STORES: Final = (
-    *FILES,
-    *(f"Redis: {kind}" for kind in REDIS_TYPES),
-    EXPOSITION,
-    REPORTS,
-    ANSWERS,
-    TRIGGERS,
-    BROKER,
-)
+SAID: Final = (EXPOSITION, REPORTS, ANSWERS, TRIGGERS)
+STORES: Final = (*FILES, *(f"Redis: {kind}" for kind in REDIS_TYPES), *SAID, BROKER)
 _APART: Final = b"\n\0"  # between two values, so that nothing is found across them
 
 
