@@ -24,7 +24,6 @@ _GZIP: Final = rb"\x1f\x8b\x08"
 _ZLIB: Final = rb"\x78[\x01\x5e\x9c\xda]"
 _ZSTD: Final = rb"\x28\xb5\x2f\xfd"
 _LZ4: Final = rb"\x04\x22\x4d\x18"
-_PROFILE: Final = rb"\xc1[\x01-\xff]"  # and the number of the dictionary
 _GZIP_OR_ZLIB: Final = 47  # of `zlib.decompressobj`: either, by its header
 
 
@@ -41,7 +40,8 @@ class Unpacker:
             )
             for number, made in dictionaries.items()
         }
-        begins = [_GZIP, _ZLIB, _LZ4, _ZSTD, *([_PROFILE] if dictionaries else [])]
+        numbers = re.escape(bytes(sorted(dictionaries)))
+        begins = [_GZIP, _ZLIB, _LZ4, _ZSTD, *([b"\xc1[%s]" % numbers] if dictionaries else [])]
         self._begins = re.compile(b"|".join(begins), re.DOTALL)
 
     def views(self, data: bytes, depth: int = 0) -> Iterator[tuple[str, bytes]]:
@@ -50,25 +50,25 @@ class Unpacker:
         yield "", data
         if depth == _DEEP:
             return
+        whole = memoryview(data)  # slices of it are no copies
         for match in self._begins.finditer(data):
-            how, inside = self._unpacked(data[match.start() : match.start() + _PACKED_MAX])
+            how, inside = self._unpacked(whole[match.start() : match.start() + _PACKED_MAX])
             if len(inside) >= _LEAST:
                 for deeper, found in self.views(inside, depth + 1):
                     yield f"{how}{', ' if deeper else ''}{deeper}", found
 
-    def _unpacked(self, data: bytes) -> tuple[str, bytes]:
+    def _unpacked(self, data: memoryview) -> tuple[str, bytes]:
         """As much as can be read of it."""
         if data[0] == 0x28:
             return "zstd", _by_zstd(self._plain, data)
         if data[0] == 0x04:
             return "lz4", _by_lz4(data)
         if data[0] == 0xC1:
-            tool = self._with.get(data[1])
-            return "zstd with dictionary", _by_zstd(tool, data[2:]) if tool else b""
+            return "zstd with dictionary", _by_zstd(self._with[data[1]], data[2:])
         return ("gzip" if data[0] == 0x1F else "zlib"), _by_zlib(data)
 
 
-def _by_zlib(data: bytes) -> bytes:
+def _by_zlib(data: memoryview) -> bytes:
     tool = zlib.decompressobj(_GZIP_OR_ZLIB)
     try:
         return tool.decompress(data, _UNPACKED_MAX)
@@ -76,7 +76,7 @@ def _by_zlib(data: bytes) -> bytes:
         return b""
 
 
-def _by_lz4(data: bytes) -> bytes:
+def _by_lz4(data: memoryview) -> bytes:
     """One frame, cut where it ends: the library refuses what comes behind it."""
     try:
         stream = pyarrow.CompressedInputStream(pyarrow.BufferReader(data[: _lz4_end(data)]), "lz4")
@@ -85,7 +85,7 @@ def _by_lz4(data: bytes) -> bytes:
         return b""
 
 
-def _lz4_end(data: bytes) -> int:
+def _lz4_end(data: memoryview) -> int:
     """Where the frame that begins there ends. Raises `struct.error` where its blocks do not hold."""
     flags = data[4] if len(data) > 4 else 0
     at = 7 + 8 * bool(flags & 0x08) + 4 * bool(flags & 0x01)  # magic, flags, sizes, dictionary, check
@@ -94,7 +94,7 @@ def _lz4_end(data: bytes) -> int:
     return at + 4 + 4 * bool(flags & 0x04)
 
 
-def _by_zstd(tool: ZstdDecompressor, data: bytes) -> bytes:
+def _by_zstd(tool: ZstdDecompressor, data: memoryview) -> bytes:
     try:
         return tool.decompressobj().decompress(data)
     except ZstdError:
