@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -63,6 +64,7 @@ NO_KAFKA = "Kafka as the raw log, and events from a topic: give --kafka (needs J
 APPS = f"the topic {APPS_TOPIC}, in which apps write in the clear"
 COPIED = ("left", "planted", "planted-broker")  # in the folder, only for the search
 MAY_BE_EMPTY = ("Redis: set",)  # a deployment has none
+REPORTS_AT_ONCE = 3
 _REPORTS = (
     ("status",),
     ("quality",),
@@ -209,8 +211,8 @@ def _visit(scratch: Scratch, visitors: int) -> None:
 def _report(scratch: Scratch) -> None:
     """Ask for a backup and for all reports."""
     scratch.command("backup", "create")
-    for words in _REPORTS:
-        scratch.command(*words)
+    with ThreadPoolExecutor(REPORTS_AT_ONCE) as pool:
+        list(pool.map(lambda words: scratch.command(*words), _REPORTS))
     page = scratch.inbox / "churn.html"
     scratch.command("model", "report", "churn", "--html", str(page))
     if page.exists():

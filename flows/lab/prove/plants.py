@@ -26,6 +26,7 @@ from flows.lab.prove.stores import Evidence
 from flows.runtime.deployment import Deployment
 
 WAY: Final = "planted"
+KEYS: Final = b"prove:planted:"  # in Redis
 _BEFORE, _AFTER = b"\x00\xff some bytes before; ", b" and some behind\x00\xff"
 
 
@@ -115,7 +116,7 @@ def planted(evidence: Evidence, made: list[Planted], folder: Path) -> Evidence:
         _insert(path, everything)
     broker = evidence.broker and _planted_broker(evidence.broker, folder, everything)
     said = {store: {**there, "planted": everything} for store, there in evidence.said.items()}
-    return msgspec.structs.replace(evidence, folder=folder, said=said, broker=broker)
+    return msgspec.structs.replace(evidence, folder=folder, said=said, broker=broker, keys=KEYS + b"*")
 
 
 def missed(made: list[Planted], found: Set[tuple[str, str]], searched: Iterable[str]) -> list[str]:
@@ -136,15 +137,14 @@ def _planted_broker(broker: Path, folder: Path, data: bytes) -> Path:
 def _into_redis(deployment: Deployment, made: list[Planted]) -> None:
     """As values of all types, each leak a value of its own."""
     client: Any = deployment.client
-    front = deployment.names.prefix + b":prove:planted:"
     values = {one.name: one.data for one in made}
     for name, data in values.items():
-        client.set(front + b"string:" + name.encode(), data)
-        client.xadd(front + b"stream", {b"body": data})
-    client.hset(front + b"hash", mapping=values)
-    client.rpush(front + b"list", *values.values())
-    client.sadd(front + b"set", *values.values())
-    client.zadd(front + b"zset", dict.fromkeys(values.values(), 1))
+        client.set(KEYS + b"string:" + name.encode(), data)
+        client.xadd(KEYS + b"stream", {b"body": data})
+    client.hset(KEYS + b"hash", mapping=values)
+    client.rpush(KEYS + b"list", *values.values())
+    client.sadd(KEYS + b"set", *values.values())
+    client.zadd(KEYS + b"zset", dict.fromkeys(values.values(), 1))
 
 
 def _one_of_each(folder: Path) -> Iterator[Path]:

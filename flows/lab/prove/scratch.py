@@ -31,9 +31,9 @@ TOPIC: Final = "topic"  # and this one, with Kafka
 EVENTS_TOPIC, APPS_TOPIC, TRIGGERS_TOPIC = "prove.events", "prove.apps", "prove.triggers"
 SHARDS, PARTITIONS = 8, 2
 WAIT_S: Final = 60.0
-_LOOK_S: Final = 0.1
+_LOOK_S: Final = 0.05
 _COMMAND_S: Final = 120.0
-_QUIET_S: Final = 1.0  # nothing is behind for so long: it has finished
+_QUIET_S: Final = 0.5  # nothing is behind for so long: it has finished
 # Headings that the packaged configuration does not list, and that this deployment does.
 LISTED: Final = ("plate", "车牌")
 _PLAN: Final = {

@@ -1,7 +1,9 @@
 """Looking for every guise of every value in every place, and in what is packed there."""
 
+from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import accumulate
 from typing import Final
 
 import msgspec
@@ -13,7 +15,10 @@ from flows.lab.prove.stores import Place
 from flows.lab.prove.unpacking import Unpacker
 
 NAMED: Final = "(its name holds it)"  # of a place whose own name may not be told
+_TOGETHER: Final = 1 << 20  # bytes that are looked through as one
+_BETWEEN: Final = b"\xff\xfe\xff\n\0\xff"  # in no value, in whatever guise
 _Found = tuple[PersonalValue, str]  # the value, and in which guise
+_View = tuple[Place, str, bytes]  # where from, unpacked by what
 
 
 class Hit(msgspec.Struct, frozen=True, order=True):
@@ -54,14 +59,10 @@ class Search:
         """Return what lies in all of them."""
         counted: Counter[Hit] = Counter()
         finding = Finding(hits=[], found=set(), places=Counter(), bytes=Counter())
-        for place in places:
-            data = place.read()
-            finding.places[place.store] += 1
-            finding.bytes[place.store] += len(data)
-            within = self.within(data)
-            name = place.name if not within or not self.within(place.name.encode()) else NAMED
-            for (value, guise), times in within.items():
-                counted[_hit(place, name, value, guise)] += times
+        for some in _together(self._views(places, finding)):
+            for at, (value, guise) in self._find([view for _, _, view in some]):
+                place, how, _ = some[at]
+                counted[self._hit(place, value, guise + how)] += 1
                 finding.found.add((place.store, value.text))
         finding.hits.extend(
             msgspec.structs.replace(hit, times=times) for hit, times in sorted(counted.items())
@@ -70,21 +71,51 @@ class Search:
 
     def within(self, data: bytes) -> Counter[_Found]:
         """Return what lies in some bytes, packed or not, and how often."""
-        found: Counter[_Found] = Counter()
-        for how, view in self._unpacker.views(data):
-            suffix = f", in {how}" if how else ""
-            for searched, view_of in ((self._exact, view), (self._folded, view.lower())):
-                for _, (value, guise) in searched.find(view_of):
-                    found[value, guise + suffix] += 1
-        return found
+        views = [(_in(how), view) for how, view in self._unpacker.views(data)]
+        found = self._find([view for _, view in views])
+        return Counter((value, guise + views[at][0]) for at, (value, guise) in found)
+
+    def _views(self, places: Iterable[Place], finding: Finding) -> Iterator[_View]:
+        """Each place, and all that can be unpacked from it; `finding` counts them."""
+        for place in places:
+            data = place.read()
+            finding.places[place.store] += 1
+            finding.bytes[place.store] += len(data)
+            for how, view in self._unpacker.views(data):
+                yield place, _in(how), view
+
+    def _find(self, views: Sequence[bytes]) -> Iterator[tuple[int, _Found]]:
+        """What lies in which of them. They are looked through as one: most are small, and each look has its
+        price."""
+        begins = [0, *accumulate(len(view) + len(_BETWEEN) for view in views)]
+        whole = _BETWEEN.join(views)
+        for search, text in ((self._exact, whole), (self._folded, whole.lower())):
+            for at, found in search.find(text):
+                yield bisect_right(begins, at) - 1, found
+
+    def _hit(self, place: Place, value: PersonalValue, guise: str) -> Hit:
+        return Hit(
+            store=place.store,
+            place=NAMED if self.within(place.name.encode()) else place.name,
+            kind=value.kind,
+            way=value.way,
+            guise=guise,
+            masked=value.masked,
+        )
 
 
-def _hit(place: Place, name: str, value: PersonalValue, guise: str) -> Hit:
-    return Hit(
-        store=place.store,
-        place=name,
-        kind=value.kind,
-        way=value.way,
-        guise=guise,
-        masked=value.masked,
-    )
+def _in(how: str) -> str:
+    return f", in {how}" if how else ""
+
+
+def _together(views: Iterable[_View]) -> Iterator[list[_View]]:
+    """Small ones together, large ones alone."""
+    some: list[_View] = []
+    size = 0
+    for view in views:
+        some.append(view)
+        size += len(view[2])
+        if size >= _TOGETHER:
+            yield some
+            some, size = [], 0
+    yield some

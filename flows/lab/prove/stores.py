@@ -13,7 +13,17 @@ import msgspec
 
 from flows.runtime.deployment import Deployment
 
-REDIS_TYPES: Final = ("string", "hash", "list", "set", "zset", "stream")
+_READ: Final[
+    Mapping[str, tuple[Any, ...]]
+] = {  # of each type in Redis: the command, and what follows the key
+    "string": ("GET",),
+    "hash": ("HGETALL",),
+    "list": ("LRANGE", 0, -1),
+    "set": ("SMEMBERS",),
+    "zset": ("ZRANGE", 0, -1, "WITHSCORES"),
+    "stream": ("XRANGE", "-", "+"),
+}
+_PAGE: Final = 500  # keys in one round trip
 _PATTERNS: Final = (  # of files in the data folder; the first that fits
     ("AOF", "redis/appendonlydir/*"),
     ("RDB", "redis/*.rdb"),
@@ -31,7 +41,7 @@ EXPOSITION, REPORTS = "metrics as they are served", "reports and what commands p
 ANSWERS, TRIGGERS = "answers of the gateway", "triggers to receivers that are told nobody"
 FILES: Final = (*dict.fromkeys(name for name, _ in _PATTERNS), OTHERS)
 SAID: Final = (EXPOSITION, REPORTS, ANSWERS, TRIGGERS)
-STORES: Final = (*FILES, *(f"Redis: {kind}" for kind in REDIS_TYPES), *SAID, BROKER)
+STORES: Final = (*FILES, *(f"Redis: {kind}" for kind in _READ), *SAID, BROKER)
 _APART: Final = b"\n\0"  # between two values, so that nothing is found across them
 
 
@@ -45,13 +55,14 @@ class Place(msgspec.Struct, frozen=True):
 
 class Evidence(msgspec.Struct, frozen=True):
     """All that one deployment left. `said`: store -> name -> what was said there. `broker`: the folder of its
-    Kafka broker; topics that are `apart` are their apps' affair."""
+    Kafka broker; topics that are `apart` are their apps' affair. `keys`: a pattern of those in Redis."""
 
     folder: Path
     deployment: Deployment
     said: Mapping[str, Mapping[str, bytes]]
     broker: Path | None = None
     apart: tuple[str, ...] = ()
+    keys: bytes = b"*"
 
 
 def places(evidence: Evidence) -> Iterator[Place]:
@@ -59,7 +70,7 @@ def places(evidence: Evidence) -> Iterator[Place]:
     yield from files(evidence.folder)
     if evidence.broker is not None:
         yield from broker_files(evidence.broker, evidence.apart)
-    yield from redis_values(evidence.deployment)
+    yield from redis_values(evidence.deployment, evidence.keys)
     for store, said in evidence.said.items():
         for name, data in said.items():
             yield Place(store, name, _given(data))
@@ -94,12 +105,39 @@ def store_of(name: str) -> str:
     return OTHERS
 
 
-def redis_values(deployment: Deployment) -> Iterator[Place]:
-    """Yield every value in Redis as a client reads it, with its key."""
+def redis_values(deployment: Deployment, keys: bytes) -> Iterator[Place]:
+    """Yield every value in Redis under such keys, as a client reads it, with its key."""
     client: Any = deployment.client
-    for key in sorted(client.scan_iter(count=1_000)):
-        kind = cast(bytes, client.type(key)).decode()
-        yield Place(f"Redis: {kind}", key.decode(errors="backslashreplace"), _value(client, kind, key))
+    found = sorted(client.scan_iter(match=keys, count=1_000))
+    for first in range(0, len(found), _PAGE):
+        page = found[first : first + _PAGE]
+        kinds = [kind.decode() for kind in _asked(client, [("TYPE", key) for key in page])]
+        commands = [(_READ[kind][0], key, *_READ[kind][1:]) for kind, key in zip(kinds, page, strict=True)]
+        for kind, key, value in zip(kinds, page, _asked(client, commands), strict=True):
+            name = key.decode(errors="backslashreplace")
+            yield Place(f"Redis: {kind}", name, _given(_APART.join((key, *_parts(value)))))
+
+
+def _asked(client: Any, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+    """The answers, in one round trip."""
+    pipeline = client.pipeline(transaction=False)
+    for command in commands:
+        pipeline.execute_command(*command)
+    return cast(list[Any], pipeline.execute())
+
+
+def _parts(answer: Any) -> Iterator[bytes]:
+    """All that an answer holds, a number as its digits."""
+    if isinstance(answer, bytes):
+        yield answer
+    elif isinstance(answer, dict):
+        for pair in answer.items():
+            yield from _parts(pair)
+    elif isinstance(answer, list | tuple | set):
+        for part in answer:
+            yield from _parts(part)
+    elif answer is not None:
+        yield str(answer).encode()
 
 
 def dictionaries(deployment: Deployment) -> dict[int, bytes]:
@@ -114,17 +152,3 @@ def _given(data: bytes) -> Callable[[], bytes]:
 
 def _file(path: Path, name: str) -> Callable[[], bytes]:
     return lambda: name.encode() + _APART + path.read_bytes()
-
-
-def _value(client: Any, kind: str, key: bytes) -> Callable[[], bytes]:
-    readers: dict[str, Callable[[], Sequence[Any]]] = {
-        "string": lambda: [client.get(key)],
-        "hash": lambda: [part for pair in client.hgetall(key).items() for part in pair],
-        "list": lambda: client.lrange(key, 0, -1),
-        "set": lambda: sorted(client.smembers(key)),
-        "zset": lambda: client.zrange(key, 0, -1),
-        "stream": lambda: [
-            part for _, fields in client.xrange(key) for pair in fields.items() for part in pair
-        ],
-    }
-    return lambda: _APART.join([key, *(part for part in readers[kind]() if part is not None)])

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import zlib
 from base64 import b64encode
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -271,20 +271,13 @@ def _no_zstd(_tool: Any, _data: bytes) -> bytes:
     return b""
 
 
-def _no_streams(client: Any, kind: str, key: bytes) -> Callable[[], bytes]:
-    return lambda: b"" if kind == "stream" else VALUE(client, kind, key)()
-
-
-VALUE = stores._value
-
-
 @pytest.mark.breaking
 @pytest.mark.parametrize(
     ("module", "name", "broken", "blind"),
     [
         ("unpacking", "_by_zstd", _no_zstd, "zstd in RDB"),
-        ("stores", "_value", _no_streams, "plain in Redis: stream"),
-        ("stores", "REDIS_TYPES", (), ""),
+        ("stores", "_READ", stores._READ | {"stream": ("XLEN",)}, "plain in Redis: stream"),
+        ("search", "_TOGETHER", 1, ""),
         ("encodings", "GUISES", encodings.GUISES[:-4], "an integer in msgpack in logs"),
         ("encodings", "GUISES", encodings.GUISES[:2], "hex in archive"),
     ],
@@ -349,11 +342,11 @@ def test_a_proof_holds_only_where_all_was_walked_and_every_plant_was_found(wrong
 def test_the_screen_says_where_it_lies_and_never_what(left: Left, tmp_path: Path) -> None:
     left.missed(tmp_path)
     values = [one.value for one in left.made]
-    found = Search(values, NOTHING).through(stores.redis_values(left.evidence.deployment))
+    found = Search(values, NOTHING).through(stores.redis_values(left.evidence.deployment, b"*"))
     console = Console(record=True, width=200, file=io.StringIO())
     console.print(shown(msgspec.structs.replace(GOOD, hits=len(found.hits), where=found.hits)))
     said = console.export_text()
-    assert "FOUND in Redis: hash (mr:prove:planted:hash)" in said
+    assert "FOUND in Redis: hash (prove:planted:hash)" in said
     assert Search(values, NOTHING).within(said.encode()) == {}
 
 
