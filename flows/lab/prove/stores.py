@@ -23,6 +23,7 @@ _READ: Final[
     "zset": ("ZRANGE", 0, -1, "WITHSCORES"),
     "stream": ("XRANGE", "-", "+"),
 }
+_EXPIRED: Final = "none"  # the type of a key that was there a moment ago
 _PAGE: Final = 500  # keys in one round trip
 _PATTERNS: Final = (  # of files in the data folder; the first that fits
     ("AOF", "redis/appendonlydir/*"),
@@ -112,8 +113,9 @@ def redis_values(deployment: Deployment, keys: bytes) -> Iterator[Place]:
     for first in range(0, len(found), _PAGE):
         page = found[first : first + _PAGE]
         kinds = [kind.decode() for kind in _asked(client, [("TYPE", key) for key in page])]
-        commands = [(_READ[kind][0], key, *_READ[kind][1:]) for kind, key in zip(kinds, page, strict=True)]
-        for kind, key, value in zip(kinds, page, _asked(client, commands), strict=True):
+        there = [(kind, key) for kind, key in zip(kinds, page, strict=True) if kind != _EXPIRED]
+        values = _asked(client, [(_READ[kind][0], key, *_READ[kind][1:]) for kind, key in there])
+        for (kind, key), value in zip(there, values, strict=True):
             name = key.decode(errors="backslashreplace")
             yield Place(f"Redis: {kind}", name, _given(_APART.join((key, *_parts(value)))))
 
