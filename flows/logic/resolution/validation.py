@@ -160,6 +160,9 @@ class Validator:
     def _checked(self, stated: Stated, raw: RawEvent) -> Checked:
         """The event, without the personal data that its values tell."""
         message, group, company, event = stated.message, stated.group, stated.company, stated.event
+        if message.context:
+            event.traits |= consent.stamped(message.context)
+            event.backfill = message.context.get("backfill") is True
         if may_hold(event.message, event.name, event.properties, event.traits, company):
             year = year_of(raw.received_ms)
             removed = event.removed
@@ -169,9 +172,6 @@ class Validator:
             event.name = self._personal.redact(event.name, year, removed) if event.name else ""
             group = self._personal.redact(group, year, removed) if group else ""
             event.message = self._unnamed(event.message, year, removed)
-        if message.context:
-            event.traits |= consent.stamped(message.context)
-            event.backfill = message.context.get("backfill") is True
         if group:
             event.traits |= group_traits.stated(group, company)
             event.traits["group_id"] = group

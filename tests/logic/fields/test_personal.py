@@ -287,6 +287,18 @@ def test_of_a_url_or_text_the_rest_stays(validator: Validator, name: str, given:
     assert bool(found.removed) is (given != left)
 
 
+def test_what_a_banner_calls_its_categories_is_looked_at_like_any_name(validator: Validator) -> None:
+    said = {
+        "consent": {"categoryPreferences": {"ann@example.com": True, "Advertising": False}},
+        "consentManagement": {"allowedConsentIds": ["+49 170 1234567"], "deniedConsentIds": ["C0003"]},
+    }
+    found = checked(validator, type="page", context=said)
+    assert found.traits == {"consent.Advertising": False, "consent.C0003": False}
+    assert found.sensitive == {
+        "(redacted)": {"consent.ann@example.com": True, "consent.+49 170 1234567": True}
+    }
+
+
 def test_escaped_letters_hide_nothing(validator: Validator) -> None:
     body = msgspec.json.encode(
         {
