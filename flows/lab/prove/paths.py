@@ -252,6 +252,26 @@ def readings(scratch: Scratch, people: list[Person]) -> int:
     return found
 
 
+def consents(scratch: Scratch, people: list[Person]) -> int:
+    """What is agreed to has names and versions that apps make up."""
+    for at, person in enumerate(people):
+        mail = person["email"]
+        named = {"categoryPreferences": {mail: True, "Advertising": False}}
+        listed = {"allowedConsentIds": [person.spelled("phone", 0)], "deniedConsentIds": [mail]}
+        said = {
+            "consent.sms": "granted",
+            f"consent.{mail}": "denied",
+            "consent.version": f"7, signed by {mail}",
+            "consent": {"mode": "basic", mail: True, "note": f"told {person.spelled('mobile', 1)}"},
+        }
+        message = identify(person, f"consent-{mail}", at)
+        message["traits"] |= said
+        message["context"] |= {"consent": named, "consentManagement": listed}
+        scratch.batch([message])
+    scratch.settle()
+    return _known(scratch, people) if scratch.deployment.directory.has_consents() else 0
+
+
 # --- what is refused, and comes again
 
 
@@ -501,6 +521,7 @@ WAYS: Final[tuple[Way, ...]] = (
     Way("HTTP, alias, group and screen", aliases_and_groups),
     Way("HTTP, CloudEvents", cloud_events),
     Way("HTTP, profiles asked for", readings),
+    Way("consents", consents),
     Way("rejects", rejects),
     Way("rejects by the tracking plan", plan_rejects),
     Way("rejects sent again", replays),
