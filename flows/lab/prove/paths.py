@@ -8,6 +8,7 @@ itself. A name under a heading that nobody listed is not among them, for it cann
 (docs/privacy.md).
 """
 
+import base64
 import gzip
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
@@ -215,9 +216,11 @@ def aliases_and_groups(scratch: Scratch, people: list[Person]) -> int:
 def cloud_events(scratch: Scratch, people: list[Person]) -> int:
     for at, person in enumerate(people):
         base = {"specversion": "1.0", "source": f"/till/{person['email']}", "subject": person["user_id"]}
+        coded = base64.b64encode(msgspec.json.encode(unlisted(person))).decode()
         events = [
             base | {"id": f"ce-{at}-1-{person['email']}", "type": ORDER, "data": unlisted(person)},
             base | {"id": f"ce-{at}-2", "type": "identify", "data": traits_of(person, at)},
+            base | {"id": f"ce-{at}-3", "type": f"mailed {person['email']}", "data_base64": coded},
         ]
         scratch.post("/v1/events", events[0], content_type="application/cloudevents+json")
         scratch.post("/v1/events", events[1:], content_type="application/cloudevents-batch+json")
@@ -225,7 +228,7 @@ def cloud_events(scratch: Scratch, people: list[Person]) -> int:
             "/v1/events",
             msgspec.json.encode(properties_of(person)),
             ce_specversion="1.0",
-            ce_id=f"ce-{at}-3",
+            ce_id=f"ce-{at}-4",
             ce_type=ORDER,
             ce_source="/till",
             ce_subject=person["user_id"],
