@@ -272,7 +272,6 @@ def _no_zstd(_tool: Any, _data: bytes) -> bytes:
     return b""
 
 
-@pytest.mark.breaking
 @pytest.mark.parametrize(
     ("module", "name", "broken", "blind"),
     [
