@@ -52,7 +52,7 @@ from state.redis.embedded import embedded
 log = structlog.get_logger()
 
 SEED = 11
-VISITORS = 2_600  # each worker of `profile` makes a dictionary of the first thousand profiles that it writes
+VISITORS = 2_600  # of whom each shard has more than a dictionary of profiles is made from
 VISITORS_IN_A_BATCH = 1_300
 PIPED_WIDTH = 140
 LEFT_OUT = (

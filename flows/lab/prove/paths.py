@@ -83,6 +83,7 @@ def unlisted(person: Person) -> dict[str, Any]:
         "recipient_name": person["name"],
         "收货人手机号": mobile,
         "contactAddress": person["street"],
+        "category": person["email"],
         "wide": person["email"].replace("@", "＠"),
         "referrer": f"https://x.example/{person['email']}?next={quote(asked, safe='')}#a",
         "query": f"?data={quote(msgspec.json.encode({'lastName': person['last_name']}).decode())}",

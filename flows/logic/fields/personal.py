@@ -46,8 +46,10 @@ _LEAST: Final = 6  # letters: a@b.de
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
-# digits as one, and what an address, a parameter, or JSON in a text needs
-_GLANCE: Final = bytes.maketrans(b"123456789=%+\\\xef", b"000000000@@@@@")
+_GLANCE: Final = bytes.maketrans(
+    b"123456789=%+\xef", b"000000000@@@@"
+)  # digits as one, and what an address or a parameter needs
+_QUOTED: Final = b'\\"'  # what JSON in a text has
 _JSON: Final = ("{", "[")  # how a text begins that may be some
 _USUAL: Final = {0xFF01 + at: 0x21 + at for at in range(94)}  # full-width forms
 _WORTH: Final = re.compile(r"@|%(?:25)*40|(?:\+|%2[Bb])[1-9]|\d(?:[ \-]?\d){10}")
@@ -85,7 +87,7 @@ def may_hold(*parts: Any) -> bool:
     all that do not, in about 1 µs."""
     said = _encode(parts)
     glance = said.translate(_GLANCE, b" -.()")
-    return b"@" in glance or b"00000000000" in glance
+    return b"@" in glance or b"00000000000" in glance or _QUOTED in said
 
 
 def year_of(received_ms: int) -> int:

@@ -38,6 +38,7 @@ from flows.runtime.deployment import Deployment
 from schemas.config.toml import load
 from schemas.errors import ConfigError
 from state.redis.embedded import embedded
+from state.shards.compression import SAMPLE
 from tests.running import environment
 
 NOTHING = Unpacker({})
@@ -364,6 +365,11 @@ def test_the_ways_are_a_table_with_names_of_their_own() -> None:
     names = [way.name for way in WAYS]
     assert len(names) == len(set(names)) >= 15
     assert sum(way.people for way in WAYS if not way.kafka) * len(People(1).next().values) >= 200
+
+
+def test_there_are_visitors_enough_for_a_dictionary_on_any_machine() -> None:
+    """A worker that has but one shard makes one as well."""
+    assert prove.VISITORS / scratch.SHARDS > 1.2 * SAMPLE
 
 
 @pytest.mark.slow
