@@ -127,7 +127,7 @@ def http_single(scratch: Scratch, people: list[Person]) -> int:
             "/v1/track",
             track(person, ORDER, properties_of(person, at + 1) | {"total": 150.0}, f"single-t-{at}"),
         )
-    return _known(scratch, people)
+    return _sealed(scratch, people)
 
 
 def http_batch(scratch: Scratch, people: list[Person]) -> int:
@@ -144,7 +144,7 @@ def http_batch(scratch: Scratch, people: list[Person]) -> int:
         ],
         context={"traits": {"phone": people[0].spelled("mobile", 3)}},
     )
-    return _known(scratch, people)
+    return _sealed(scratch, people)
 
 
 def dialects(scratch: Scratch, people: list[Person]) -> int:
@@ -156,7 +156,7 @@ def dialects(scratch: Scratch, people: list[Person]) -> int:
         scratch.post("/v1/batch", packed, content_encoding="gzip")
         bought = track(person, ORDER, properties_of(person), f"dialect-t-{at}")
         scratch.post("/api/s/s2s/track", bought, x_write_key=f"{KEY}:{person['mobile']}")
-    return _known(scratch, people)
+    return _sealed(scratch, people)
 
 
 def user_ids(scratch: Scratch, people: list[Person]) -> int:
@@ -211,7 +211,7 @@ def aliases_and_groups(scratch: Scratch, people: list[Person]) -> int:
                 | {"properties": properties_of(person), "messageId": f"screen-{at}"},
             ]
         )
-    return _known(scratch, people)
+    return _sealed(scratch, people)
 
 
 def cloud_events(scratch: Scratch, people: list[Person]) -> int:
@@ -234,7 +234,7 @@ def cloud_events(scratch: Scratch, people: list[Person]) -> int:
             ce_source="/till",
             ce_subject=person["user_id"],
         )
-    return _known(scratch, people)
+    return _sealed(scratch, people)
 
 
 def readings(scratch: Scratch, people: list[Person]) -> int:
@@ -273,7 +273,7 @@ def consents(scratch: Scratch, people: list[Person]) -> int:
         message["context"] |= {"consent": named, "consentManagement": listed}
         scratch.batch([message])
     scratch.settle()
-    return _known(scratch, people) if scratch.deployment.directory.has_consents() else 0
+    return _sealed(scratch, people) if scratch.deployment.directory.has_consents() else 0
 
 
 # --- what is refused, and comes again
@@ -349,7 +349,7 @@ def topics(scratch: Scratch, people: list[Person]) -> int:
         keyed = {"anonymousId": person["mobile"]}
         good = track(person, ORDER, unlisted(person), f"topic-t-{at}") | keyed
         store([identify(person, f"topic-{at}", at) | keyed, good, good | {"timestamp": person["email"]}])
-    return _known(scratch, people)
+    return _sealed(scratch, people)
 
 
 def imports(scratch: Scratch, people: list[Person]) -> int:
@@ -376,7 +376,7 @@ def imports(scratch: Scratch, people: list[Person]) -> int:
     file = scratch.inbox / "kunden.csv"
     file.write_bytes(text.encode("gb18030"))
     scratch.command("import", str(file), "--map", "会员号=userId", "--live", *_mapped(heads[1:]))
-    return _known(scratch, people)
+    return _sealed(scratch, people)
 
 
 def _mapped(heads: list[str]) -> list[str]:
@@ -455,7 +455,7 @@ def tried_out(scratch: Scratch, people: list[Person]) -> int:
     scratch.batch(messages)
     scratch.settle()
     scratch.command("customer", f"user_id:{people[0]['user_id']}")
-    return _known(scratch, people) if "accepted" in said else 0
+    return _sealed(scratch, people) if "accepted" in said else 0
 
 
 # --- what leaves
@@ -540,13 +540,17 @@ WAYS: Final[tuple[Way, ...]] = (
 )
 
 
-def _known(scratch: Scratch, people: list[Person]) -> int:
-    """Return how many of them are in the state under their user id."""
+def _sealed(scratch: Scratch, people: list[Person]) -> int:
+    """Return how many of their values lie sealed in the state, and can be opened with their keys: what is not
+    there at all cannot lie open either."""
     scratch.settle()
-    return sum(
-        scratch.http.get(f"/v1/profiles/user_id:{person['user_id']}", auth=(READER, "")).status_code == 200
-        for person in people
-    )
+    deployment = scratch.deployment
+    hashes = [deployment.identifiers.hash("user_id", person["user_id"]) for person in people]
+    roots = deployment.directory.lookup([found for found in hashes if found is not None])
+    opened = deployment.contacts.opened([root for root in roots if root is not None], ())
+    said = " ".join(text for stated in opened.values() for _, _, text in stated)
+    values = [value for person in people for value in person.values.values()]
+    return sum(any(spelling in said for spelling in value.spellings) for value in values)
 
 
 def _dead(scratch: Scratch, reason: str) -> int:

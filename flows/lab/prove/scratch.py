@@ -120,6 +120,7 @@ class Scratch:
         self.crm = crm
         self.broken = broken
         self.config: Config = stack.config
+        self.deployment = Deployment(self.config)
         self.file = Path(self.config.data.folder) / "prove.toml"
         # Outside of what is searched: what is given to the commands.
         self.inbox = Path(self.config.data.folder).parent / "given"
@@ -127,10 +128,6 @@ class Scratch:
         self.http = httpx.Client(base_url=stack.url, timeout=30)
         self.answers: list[bytes] = []  # of the gateway
         self.reports: dict[str, bytes] = {}  # what commands printed or wrote, by their words
-
-    @property
-    def deployment(self) -> Deployment:
-        return Deployment(self.config)
 
     def post(self, path: str, body: Any, key: str = KEY, **headers: str) -> httpx.Response:
         """Send something to the gateway; its answer is searched."""
