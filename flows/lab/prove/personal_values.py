@@ -96,7 +96,7 @@ class People:
         chinese = self._count % _CHINESE_EVERY == 0
         first = self._new(self._given_name) if chinese else self._word()
         last = self._new(self._family_name) if chinese else self._word()
-        born = self._birthday()
+        born = self._new(self._birthday)
         texts: dict[Kind, tuple[str, ...]] = {
             "mobile": _mobile_spellings(self._new(self._mobile)),
             "phone": _abroad_spellings(self._new(self._abroad)),
