@@ -2,7 +2,7 @@
 all that it has left is searched for them.
 
 personal_values  invented people, every value known
-paths            the ways in, a table
+paths            the ways, a table: `ways_in`, `ways_within`, with `messages` and `arrivals`
 scratch          the deployment
 stores           where anything may lie, a table
 encodings        the guises in which a value may lie there
