@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test quick test-bare test-slow findings clients lint bench compiled bench-compiled chaos kafka lock clean
+.PHONY: help setup demo test quick test-bare test-slow findings clients lint bench compiled bench-compiled chaos prove kafka lock clean
 
 BIN := .venv/bin
 SET_UP := .venv/.set-up
@@ -63,6 +63,9 @@ bench-compiled: compiled ## how fast that is
 
 chaos: setup ## ten minutes of everything that can go wrong, then the count; make chaos ARGS="--seed 7 --kafka"
 	@$(BIN)/millrace chaos --seconds 600 $(ARGS)
+
+prove: setup ## known personal values by every way in, then the search of all that is left for them; make prove ARGS=--kafka
+	@$(BIN)/millrace prove sealed $(ARGS)
 
 kafka: ## a single-node Apache Kafka on 127.0.0.1:9092 (needs Java 17 and Maven)
 	@deploy/kafka/run.sh

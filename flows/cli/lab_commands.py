@@ -1,10 +1,15 @@
-"""The commands that try millrace out: `demo`, `simulate`, `chaos` and `bench`."""
+"""The commands that try millrace out: `demo`, `simulate`, `chaos`, `prove ...` and `bench`."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from flows.cli.options import AsJson, ConfigFile
+
+prove = typer.Typer(
+    no_args_is_help=True, help="Put what is promised to the proof, on a deployment of its own."
+)
 
 
 def demo(
@@ -59,6 +64,25 @@ def chaos(
     from flows.lab.chaos import run
 
     return run(seconds, seed, kafka, as_json, only)
+
+
+@prove.command("sealed")
+def prove_sealed(
+    kafka: Annotated[
+        bool, typer.Option("--kafka", help="The raw log in a Kafka broker, whose files are searched as well.")
+    ] = False,
+    keep: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER", file_okay=False, help="Keep the deployment here; else it is gone afterwards."
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> int:
+    """Send known personal values by every way there is; search all that is left for them."""
+    from flows.lab.prove import run
+
+    return run(kafka, keep, as_json)
 
 
 def bench(as_json: AsJson = False) -> int:

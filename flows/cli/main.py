@@ -19,7 +19,7 @@ from flows.cli.history_commands import backup, rebuild, restore, switch
 from flows.cli.import_command import import_
 from flows.cli.inspection_commands import customer, digest, quality, status
 from flows.cli.key_commands import keys
-from flows.cli.lab_commands import bench, chaos, demo, simulate
+from flows.cli.lab_commands import bench, chaos, demo, prove, simulate
 from flows.cli.model_commands import model
 from flows.cli.run_commands import reload, run
 from flows.cli.steward_commands import identity, review
@@ -64,6 +64,7 @@ app.add_typer(identity, name="identity")
 app.add_typer(review, name="review")
 app.add_typer(evaluation, name="eval")
 app.add_typer(model, name="model")
+app.add_typer(prove, name="prove")
 
 
 def _version(wanted: bool) -> None:

@@ -171,9 +171,9 @@ class Naming:
             found = self._said[name] = _said_by(name[:_LENGTH_MAX])
         return found
 
-    def is_personal(self, name: str, value: str) -> bool:
-        """Return whether a parameter is personal: its value must be able to be what its name says, whatever
-        the name is (`?mobile=1` is not a number)."""
+    def is_personal(self, name: str, value: Any) -> bool:
+        """Return whether a parameter, or a member of JSON in a text, is personal: its value must be able to
+        be what its name says, whatever the name is (`?mobile=1` is not a number)."""
         if name not in self._parameters:
             if len(self._parameters) > NAMES_MAX:
                 self._parameters.clear()

@@ -14,7 +14,7 @@ form of its own or a check digit:
                one of a number or code
 
 In a text or a URL that holds more than that, the part is replaced by `(redacted)`, so that rules still see
-the rest.
+the rest. A text that is JSON is taken for what it holds: there names count as well.
 """
 
 import re
@@ -38,14 +38,19 @@ _CHECKED_MAX: Final = (
 _OLD_ENOUGH: Final = (
     14  # years: a number made of a place, a day and a sequence looks like the resident ID of a child
 )
+_YEAR_MS: Final = 31_556_952_000  # on average
 _DECODED_MAX: Final = 3  # a URL in a URL in a URL
+_DEPTH_MAX: Final = 32  # of JSON in a text; what is deeper is removed
 _INT_LEAST: Final = 10**10
 _LEAST: Final = 6  # letters: a@b.de
 
 _encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder().decode
 _GLANCE: Final = bytes.maketrans(
     b"123456789=%+\xef", b"000000000@@@@"
 )  # digits as one, and what an address or a parameter needs
+_QUOTED: Final = b'\\"'  # what JSON in a text has
+_JSON: Final = ("{", "[")  # how a text begins that may be some
 _USUAL: Final = {0xFF01 + at: 0x21 + at for at in range(94)}  # full-width forms
 _WORTH: Final = re.compile(r"@|%(?:25)*40|(?:\+|%2[Bb])[1-9]|\d(?:[ \-]?\d){10}")
 _AT: Final = re.compile(r"@|%(?:25)*40")
@@ -82,10 +87,16 @@ def may_hold(*parts: Any) -> bool:
     all that do not, in about 1 µs."""
     said = _encode(parts)
     glance = said.translate(_GLANCE, b" -.()")
-    return b"@" in glance or b"00000000000" in glance
+    return b"@" in glance or b"00000000000" in glance or _QUOTED in said
+
+
+def year_of(received_ms: int) -> int:
+    """Return the year of receipt, good to a day: nobody has a resident ID before it."""
+    return 1970 + received_ms // _YEAR_MS
 
 
 _GONE: Final = object()
+_TOO_DEEP: Final = object()
 
 
 Removed = dict[str, int]  # what told that it was personal -> how often
@@ -144,18 +155,55 @@ class Personal:
                 for at, item in enumerate(value)
             )
             return [item for item in items if item is not _GONE]
-        if kind is not str and not (kind is int and value >= _INT_LEAST):
+        if kind is float and value >= _INT_LEAST and value.is_integer():
+            text = str(int(value))  # a spreadsheet, or a language that knows no other numbers
+        elif kind is str or (kind is int and value >= _INT_LEAST):
+            text = str(value)
+        else:
             return value
-        text = value if kind is str else str(value)
-        if "=" not in text and not _is_worth_it(text):
-            return value
-        cleaned = self._text(text, self._naming.of(name), year, removed, _DECODED_MAX)
+        cleaned = self._json(text, year, removed) if text.startswith(_JSON) else text
+        if "=" in cleaned or _is_worth_it(cleaned):
+            cleaned = self._text(cleaned, self._naming.of(name), year, removed, _DECODED_MAX)
         if cleaned == text:
             return value
         if sealed is not None:
             sealed[where] = value
             return _GONE
         return _GONE if cleaned.strip() == REDACTED else cleaned
+
+    def _json(self, text: str, year: int, removed: Removed) -> str:
+        """JSON in a text, with `(redacted)` in the place of what is personal, by its name in there or by
+        itself; the text as it is where there is nothing of this, or no JSON."""
+        try:
+            held = _decode(text)
+        except ValueError:
+            return text
+        except RecursionError:
+            held = _TOO_DEEP
+        found: Removed = {}
+        kept = self._inside("", held, year, found, _DEPTH_MAX)
+        if not found:
+            return text
+        for kind, times in found.items():
+            removed[kind] = removed.get(kind, 0) + times
+        return REDACTED if kept == REDACTED else _encode(kept).decode()
+
+    def _inside(self, name: str, value: Any, year: int, removed: Removed, depth: int) -> Any:
+        """A value of JSON in a text."""
+        if value is _TOO_DEEP or not depth or self._naming.is_personal(name, value):
+            _add(removed, NAME)
+            return REDACTED
+        if type(value) is list:
+            return [self._inside(name, item, year, removed, depth - 1) for item in value]
+        if type(value) is dict:
+            return {
+                self._text(inner, Said.CODE, year, removed, 0): self._inside(
+                    inner, item, year, removed, depth - 1
+                )
+                for inner, item in value.items()
+            }
+        found = self._value(name, value, year, removed, None, "")
+        return REDACTED if found is _GONE else found
 
     def _text(self, text: str, said: Said, year: int, removed: Removed, decoded: int) -> str:
         if decoded and "=" in text:
@@ -183,7 +231,8 @@ class Personal:
         for form in (
             (value, unquote(match[2])) if "+" in match[2] else (value,)
         ):  # a blank, or the + before a number
-            if self._text(form, said, year, removed, decoded - 1) != form:
+            inner = self._json(form, year, removed) if form.startswith(_JSON) else form
+            if inner != form or self._text(form, said, year, removed, decoded - 1) != form:
                 return f"{match[1]}={REDACTED}"
         return match[0]
 

@@ -16,17 +16,23 @@ whose plain value nobody knows. `forced` unites even two who are verified, and `
 in the queue was decided, from which matching learns (stewards only).
 """
 
+import re
 from collections.abc import Collection
 from typing import Any, Final, Literal
 
 import msgspec
 
+from flows.logic.fields.field_names import Named, Naming
 from flows.logic.fields.identifiers import Identifiers
+from flows.logic.fields.personal import Personal, year_of
+from flows.logic.fields.phones import Phones
+from flows.logic.fields.values import cached
 from schemas.records.identity_graph import ID_BYTES, Order, OrderKind, undo
 from schemas.wire.events import RawEvent, Reject
 
 STEWARD: Final = "$steward"  # the source of what a person decided; no write key or topic can have this name
 _MAX: Final = 4_096
+_WHAT_CAME: Final = re.compile(r""" (['"]).*\1(?= - at `|\Z)""", re.DOTALL)
 _OURS: Final = frozenset(
     {"event", "match", "limit", "review", "steward", "undo"}
 )  # in the ledger, but no app
@@ -57,6 +63,8 @@ class OrderReader:
     def __init__(self, identifiers: Identifiers, sources: Collection[str]) -> None:
         self._identifiers = identifiers
         self._sources = frozenset(sources)
+        # What people write as their reason stays in the ledger for good, where no customer's key seals it.
+        self._personal = Personal(cached(Phones(complete=False).check, local=True), Naming(Named({})))
 
     def read(self, raw: RawEvent, refused: Reject) -> Order | Reject:
         """Return the order in an event that is none of the Segment spec's types; `refused` if it is not an
@@ -97,7 +105,8 @@ class OrderReader:
             )
         [origins] = kinds
         first, second = (*(one[1] for one in named if one is not None), b"")[:2]
-        note = message.reason.encode()[:256]
+        reason = self._personal.redact(message.reason, year_of(raw.received_ms), {}, "reason")
+        note = reason.encode()[:256]
         forced = message.forced and steward
         return Order(kind=kind, a=first, b=second, by=by, note=note, forced=forced, origins=origins)
 
@@ -114,7 +123,8 @@ class OrderReader:
 
 
 def _said(error: Exception) -> str:
-    return str(error)[:200]
+    """Return what was expected, and where, without what came: that may be anything."""
+    return _WHAT_CAME.sub("", str(error))[:200]
 
 
 def document(order: str, *named: tuple[str, str], **more: Any) -> bytes:

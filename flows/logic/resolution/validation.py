@@ -29,7 +29,7 @@ from flows.logic.fields.check import (
 from flows.logic.fields.extract import Fields
 from flows.logic.fields.field_names import Named, Naming
 from flows.logic.fields.identifiers import Identifiers
-from flows.logic.fields.personal import NAME, Personal, may_hold
+from flows.logic.fields.personal import NAME, Personal, may_hold, year_of
 from flows.logic.fields.phones import Phones
 from flows.logic.fields.repeats import Repeats
 from flows.logic.fields.values import cached
@@ -38,7 +38,6 @@ from schemas.config import Config
 from schemas.wire.events import EVENT_NAME_MAX, MESSAGE_ID_MAX, RawEvent, Reject
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_YEAR_MS: Final = 31_556_952_000  # on average
 _INT_MIN: Final = -(2**63)
 _INT_MAX: Final = 2**64 - 1
 
@@ -161,8 +160,11 @@ class Validator:
     def _checked(self, stated: Stated, raw: RawEvent) -> Checked:
         """The event, without the personal data that its values tell."""
         message, group, company, event = stated.message, stated.group, stated.company, stated.event
+        if message.context:
+            event.traits |= consent.stamped(message.context)
+            event.backfill = message.context.get("backfill") is True
         if may_hold(event.message, event.name, event.properties, event.traits, company):
-            year = 1970 + raw.received_ms // _YEAR_MS
+            year = year_of(raw.received_ms)
             removed = event.removed
             event.traits = self._personal.apart(event.traits, year, event.sensitive)
             event.properties = self._personal.clean(event.properties, year, removed)
@@ -170,9 +172,6 @@ class Validator:
             event.name = self._personal.redact(event.name, year, removed) if event.name else ""
             group = self._personal.redact(group, year, removed) if group else ""
             event.message = self._unnamed(event.message, year, removed)
-        if message.context:
-            event.traits |= consent.stamped(message.context)
-            event.backfill = message.context.get("backfill") is True
         if group:
             event.traits |= group_traits.stated(group, company)
             event.traits["group_id"] = group

@@ -93,6 +93,7 @@ def mask(value: str) -> str:
     """Return `maria@example.com` as `m***@example.com`, `+8613800138000` as `+86***00`; short values wholly
     masked."""
     name, at, domain = value.partition("@")
-    if at and name and "." in domain:
+    # a domain and nothing behind it: or what stands there would be shown
+    if at and name and "." in domain and domain.replace(".", "").replace("-", "").isalnum():
         return f"{name[0]}***@{domain}"
     return f"{value[:3]}***{value[-2:]}" if len(value) >= 8 else "***"

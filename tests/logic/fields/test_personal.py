@@ -3,6 +3,7 @@
 import time
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 import pytest
@@ -74,6 +75,7 @@ def test_the_numbers_of_these_tests_hold_their_checks() -> None:
         (int(ID), "id_number"),
         (CARD, "bank_card"),
         (int(CARD), "bank_card"),
+        (float(CARD), "bank_card"),
         ("4111 1111 1111 1111", "bank_card"),
         ("4111-1111-1111-1111", "bank_card"),
         ("3782 822463 10005", "bank_card"),
@@ -97,6 +99,7 @@ def test_a_bare_mobile_number_goes_where_a_person_or_free_text_stands(
 ) -> None:
     assert kept(validator, **{name: "13800138000"}) == {}
     assert kept(validator, **{name: 13800138000}) == {}
+    assert kept(validator, **{name: 13800138000.0}) == {}
     assert kept(validator, **{name: "请打 13800138000 谢谢"}) == {name: "请打 (redacted) 谢谢"}
 
 
@@ -226,6 +229,35 @@ def test_lists_and_objects_at_any_depth(validator: Validator) -> None:
 @pytest.mark.parametrize(
     ("given", "left"),
     [
+        ('{"phone": "13800138000", "n": 1}', '{"phone":"(redacted)","n":1}'),
+        ('{"user": {"firstName": "Ann"}, "n": [1]}', '{"user":{"firstName":"(redacted)"},"n":[1]}'),
+        ('{"customer": 13800138000, "id": 13800138000}', '{"customer":"(redacted)","id":13800138000}'),
+        ('{"ann@example.com": {"note": "ring 138 0013 8000"}}', '{"(redacted)":{"note":"ring (redacted)"}}'),
+        ('[{"收货人手机号": "13800138000"}]', '[{"收货人手机号":"(redacted)"}]'),
+        ('{"in": "{\\"lastName\\": \\"Lee\\"}"}', '{"in":"{\\"lastName\\":\\"(redacted)\\"}"}'),
+        ('{"phone": "13800138000", ', '{"phone": "13800138000", '),  # no JSON, and a bare number
+        ('{"name": "Shirt", "hasEmail": true}', '{"name": "Shirt", "hasEmail": true}'),
+        ("[13800138000] {", "[13800138000] {"),
+    ],
+)
+@pytest.mark.parametrize("name", ["payload", "url"])
+def test_json_in_a_text_is_taken_for_what_it_holds(
+    validator: Validator, name: str, given: str, left: str
+) -> None:
+    found = checked(validator, properties={name: given, "total": 5})
+    assert found.properties == {name: left, "total": 5}
+    assert bool(found.removed) is (given != left)
+    traits = checked(validator, type="identify", traits={name: given})
+    assert (traits.traits, traits.sensitive) == (
+        ({name: given}, {}) if given == left else ({}, {name: given})
+    )
+    asked = checked(validator, type="page", properties={"url": f"{URL}?data={quote(given)}"}).properties
+    assert asked == {"url": f"{URL}?data={quote(given) if given == left else '(redacted)'}"}
+
+
+@pytest.mark.parametrize(
+    ("given", "left"),
+    [
         (f"{URL}?email=ann@example.com&page=2", f"{URL}?email=(redacted)&page=2"),
         (f"{URL}?u=ann%40example.com#top", f"{URL}?u=(redacted)#top"),
         (f"{URL}?phone=0301234567", f"{URL}?phone=(redacted)"),
@@ -253,6 +285,18 @@ def test_of_a_url_or_text_the_rest_stays(validator: Validator, name: str, given:
     found = checked(validator, type="page", properties={name: given})
     assert found.properties == {name: left}
     assert bool(found.removed) is (given != left)
+
+
+def test_what_a_banner_calls_its_categories_is_looked_at_like_any_name(validator: Validator) -> None:
+    said = {
+        "consent": {"categoryPreferences": {"ann@example.com": True, "Advertising": False}},
+        "consentManagement": {"allowedConsentIds": ["+49 170 1234567"], "deniedConsentIds": ["C0003"]},
+    }
+    found = checked(validator, type="page", context=said)
+    assert found.traits == {"consent.Advertising": False, "consent.C0003": False}
+    assert found.sensitive == {
+        "(redacted)": {"consent.ann@example.com": True, "consent.+49 170 1234567": True}
+    }
 
 
 def test_escaped_letters_hide_nothing(validator: Validator) -> None:
@@ -356,6 +400,11 @@ def test_hostile_texts_take_no_longer_than_their_length(validator: Validator) ->
         f"{ID} " * 1_300,
         "1-" * 12_000,
         "a=b&" * 6_000,
+        '{"a":' * 2_500 + "1" + "}" * 2_500,
+        "[" * 15_000 + "]" * 15_000,
+        "[" * 900 + '"ann@x.de"' + "]" * 900,
+        f"[{','.join(['13800138000'] * 2_000)}]",
+        msgspec.json.encode({f"k{n}": "ann@x.de" for n in range(1_400)}).decode(),
     ]
     for text in (*texts, "a.b-" * 6_000 + "@" + "a.b-" * 50, "%2540" * 4_000, "4111 1111 1111 1112 " * 1_100):
         began = time.process_time()
@@ -374,6 +423,8 @@ def test_the_glance_at_an_event_sees_what_the_checks_would_find() -> None:
         ID,
         CARD,
         "?phone=1",
+        '{"firstName": "Ann"}',
+        13800138000.0,
     ]
     for value in values:
         assert may_hold("m-17-3", "Bought", {"x": value})

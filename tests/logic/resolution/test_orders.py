@@ -41,6 +41,22 @@ def test_what_a_steward_orders() -> None:
     assert read(customers) == Order("unlink", b"\xab" * 12, b"\xcd" * 12, "steward", origins=True)
 
 
+def test_the_reason_that_the_ledger_keeps_holds_no_personal_data_that_can_be_told() -> None:
+    why = "ana@x.example called from +49 1512 6762489 (138 1234 5678, at work 13812345679): same person"
+    ordered = read(document("link", ANA, MAIL, reason=why))
+    assert isinstance(ordered, Order)
+    assert ordered.note == b"(redacted) called from (redacted) ((redacted), at work (redacted)): same person"
+    cut = read(document("link", ANA, MAIL, reason="x" * 250 + " ana@x.example"))
+    assert isinstance(cut, Order)
+    assert b"ana" not in cut.note
+
+
+def test_what_is_wrong_with_an_order_is_said_without_what_came() -> None:
+    for wrong in ("ana@x.example", "it's 'ana@x.example' - at `$.order`", "ana\n@x.example"):
+        refused = read(document(wrong, ANA, MAIL))
+        assert refused == Reject("field_invalid", "Invalid enum value - at `$.order`")
+
+
 def test_an_app_may_unite_and_part_but_neither_force_nor_speak_for_a_steward() -> None:
     named = [{"type": kind, "value": value} for kind, value in (ANA, MAIL)]
     merge = {"type": "merge", "mergeProperties": named, "forced": True, "by": "review"}

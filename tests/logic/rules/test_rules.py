@@ -220,6 +220,8 @@ def test_a_customer_is_shown_with_figures_by_name_and_the_heaviest_tag_first() -
         ("", "***"),
         ("@x.de", "***"),
         ("a@b", "***"),
+        ('{"ann@example.com":"13800138000"}', '{"a***"}'),
+        ("ann@example.com, call 13800138000", "ann***00"),
     ],
 )
 def test_masks(plain: str, masked: str) -> None:
