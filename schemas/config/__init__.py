@@ -25,6 +25,8 @@ from schemas.config.connectors import (
 )
 from schemas.config.consent_options import Category, Consent, Purpose
 from schemas.config.field_options import (
+    ATTRIBUTES,
+    AttributeName,
     Country,
     Entry,
     Field,
@@ -67,6 +69,7 @@ from schemas.config.machinery import (
 from schemas.config.rules import (
     BEST,
     Action,
+    Age,
     Aggregate,
     BestAction,
     Churn,
@@ -85,13 +88,16 @@ from schemas.config.rules import (
 )
 
 __all__ = [
+    "ATTRIBUTES",
     "BEST",
     "EXPRESSION_NAMES",
     "Action",
     "Address",
+    "Age",
     "Aggregate",
     "AnyConnector",
     "Archive",
+    "AttributeName",
     "Backup",
     "BestAction",
     "Category",

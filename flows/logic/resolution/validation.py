@@ -51,7 +51,7 @@ class Validator:
     def __init__(self, config: Config, hash_key: bytes, plan: Mapping[str, PlanCheck]) -> None:
         self._limits = config.validate
         self._bytes_max = int(config.gateway.event_bytes)
-        self._entry = Entry(config.entry, hash_key)
+        self._entry = Entry(config.entry, hash_key, config.privacy.attributes)
         self.identifiers = self._identifiers = Identifiers(
             config.identity, hash_key, config.entry, self._entry.checks
         )
@@ -138,6 +138,7 @@ class Validator:
         traits = _apart(taken.traits if taken else traits, self._of_traits, "", sensitive)
         if taken is not None:
             traits |= _marks(taken, self._of_traits, sensitive)
+            traits |= taken.attributes
         dropped: dict[str, Any] = {}  # what is sensitive in a property, or of a group, is not kept at all
         properties = _apart(properties, self._of_properties, "", dropped)
         company = _apart(company, self._of_groups, "", dropped)
