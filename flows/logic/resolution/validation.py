@@ -171,9 +171,11 @@ class Validator:
             event.name = self._personal.redact(event.name, year, removed) if event.name else ""
             group = self._personal.redact(group, year, removed) if group else ""
             event.message = self._unnamed(event.message, year, removed)
-        if message.context:
-            event.traits |= consent.stamped(message.context)
-            event.backfill = message.context.get("backfill") is True
+        context = message.context
+        if context or event.name in consent.CHANGED:
+            event.traits |= consent.stamped(context or {}, event.name, message.properties)
+        if context:
+            event.backfill = context.get("backfill") is True
         if group:
             event.traits |= group_traits.stated(group, company)
             event.traits["group_id"] = group

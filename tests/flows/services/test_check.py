@@ -227,6 +227,8 @@ SLIPS = [
     ),
     ("age.bands = [18, 18]", "expected an age above 18, got 18"),
     ("age.bands = []", "age.bands: expected"),
+    ("gateway.gpc_updated = '2026-02-30'", "there is no such day, got '2026-02-30'"),
+    ("gateway.gpc_updated = 'yes'", "gateway.gpc_updated: expected a date, such as 2026-03-01, or nothing"),
     ("age.bands = [18, 121]", "age.bands[1]: expected"),
     ("segment = [{name = 'a', when = 'False'}, {name = 'b', when = 'True'}]", "never holds"),
     ("segment = [{name = 'a', when = 'events > 1'}]", "expected `True`, got `events > 1`"),
