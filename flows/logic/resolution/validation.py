@@ -30,6 +30,7 @@ from flows.logic.fields.extract import Fields
 from flows.logic.fields.field_names import Named, Naming
 from flows.logic.fields.identifiers import Identifiers
 from flows.logic.fields.personal import NAME, Personal, may_hold
+from flows.logic.fields.personal_tally import PersonalTally
 from flows.logic.fields.phones import Phones
 from flows.logic.fields.repeats import Repeats
 from flows.logic.fields.values import cached
@@ -48,7 +49,15 @@ PlanCheck = Callable[[dict[str, Any]], str | None]  # properties -> what is wron
 class Validator:
     """Frozen configuration of the checks. `plan` holds a check for each planned event name."""
 
-    def __init__(self, config: Config, hash_key: bytes, plan: Mapping[str, PlanCheck]) -> None:
+    def __init__(
+        self,
+        config: Config,
+        hash_key: bytes,
+        plan: Mapping[str, PlanCheck],
+        noted: PersonalTally | None = None,
+    ) -> None:
+        """`noted`: counts what looks like personal data in fields that nobody listed."""
+        self._noted = noted
         self._limits = config.validate
         self._bytes_max = int(config.gateway.event_bytes)
         self._entry = Entry(config.entry, hash_key, config.privacy.attributes)
@@ -162,6 +171,7 @@ class Validator:
     def _checked(self, stated: Stated, raw: RawEvent) -> Checked:
         """The event, without the personal data that its values tell."""
         message, group, company, event = stated.message, stated.group, stated.company, stated.event
+        properties, traits, of_group = event.properties, event.traits, company  # before they are cleaned
         if may_hold(event.message, event.name, event.properties, event.traits, company):
             year = 1970 + raw.received_ms // _YEAR_MS
             removed = event.removed
@@ -171,6 +181,10 @@ class Validator:
             event.name = self._personal.redact(event.name, year, removed) if event.name else ""
             group = self._personal.redact(group, year, removed) if group else ""
             event.message = self._unnamed(event.message, year, removed)
+        if self._noted is not None and self._noted.samples(event.message):
+            name = event.name if event.type == "track" else event.type
+            as_stated = {"properties": properties, "traits": traits, "group": of_group}
+            self._noted.look(event.channel, name, as_stated, self._personal, raw.received_ms)
         context = message.context
         if context or event.name in consent.CHANGED:
             event.traits |= consent.stamped(context or {}, event.name, message.properties)
