@@ -17,6 +17,7 @@ _CATEGORY_MAX: Final = 64  # characters
 NAME: Final = "consent"
 # What Segment's wrappers send when a customer has chosen anew; by its older name, too.
 CHANGED: Final = ("Segment Consent Preference Updated", "Segment Consent Preference")
+_MANAGEMENT: Final = "consentManagement"
 GPC: Final = "gpc"  # in the context of an event: the browser says `Sec-GPC: 1`
 SALE_OR_SHARING: Final = "sale_or_sharing"  # the category that it denies
 TCF: Final = "tcf_string"  # the trait
@@ -47,7 +48,9 @@ def stamped(
     banner says. A TCF string becomes the trait `tcf_string`, and is not read. What is no such thing says
     nothing.
     """
-    consent = context.get(NAME)
+    consent, management, gpc = context.get(NAME), context.get(_MANAGEMENT), context.get(GPC)
+    if consent is None and management is None and gpc is None and event not in CHANGED:  # as nearly always
+        return {}
     found: dict[str, Any] = {
         f"{NAME}.{category}": said
         for category, said in _said(context, properties if event in CHANGED else None)
@@ -55,7 +58,7 @@ def stamped(
     }
     if len(found) > STAMPS_MAX:
         found = dict(sorted(found.items())[:STAMPS_MAX])
-    if context.get(GPC) in _SIGNALS:
+    if gpc in _SIGNALS:
         found[f"{NAME}.{SALE_OR_SHARING}"] = False
     if type(consent) is dict and (tcf := _tcf_string(consent)):
         found[TCF] = tcf
@@ -69,7 +72,7 @@ def _said(context: Mapping[str, Any], properties: Mapping[str, Any] | None) -> l
         segment = stated.get(NAME)
         if type(segment) is dict and type(preferences := segment.get("categoryPreferences")) is dict:
             pairs += preferences.items()
-    rudder = context.get("consentManagement")
+    rudder = context.get(_MANAGEMENT)
     if type(rudder) is dict:
         for name, said in (("allowedConsentIds", True), ("deniedConsentIds", False)):
             if type(ids := rudder.get(name)) is list:

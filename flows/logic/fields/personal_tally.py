@@ -1,8 +1,8 @@
 """Counts what looks like personal data in fields that nobody listed: by source, event and field.
 
-It looks at one event in `EVERY`, by a hash of its id, and at all of the first `FIRST`, so that a report has
-something to say on the first day. What is counted is bounded, and is an estimate: an event that is handled
-again is counted again.
+It looks at all of the first `FIRST` events, so that a report has something to say on the first day, and then
+at one in `EVERY` or so: a hash of its id says how many are passed over before the next. What is counted is
+bounded, and is an estimate: an event that is handled again is counted again.
 """
 
 from collections.abc import Iterable, Iterator
@@ -15,7 +15,7 @@ from flows.logic.fields.likely_personal import NAME, PERHAPS, kind_of, masked
 from flows.logic.fields.personal import Personal
 from schemas.records.personal_findings import FieldFindings, PersonalFindings
 
-EVERY: Final = 256
+EVERY: Final = 512
 FIRST: Final = 1_000
 FIELDS_MAX: Final = 500
 VALUES_MAX: Final = 64  # of one event
@@ -38,10 +38,16 @@ class PersonalTally:
         self._failed = held.failed if held else 0
         self._fields = {(one.source, one.event, one.field): one for one in held.fields} if held else {}
         self.changed = False  # since it was last stored
+        self._passed_over = 0  # events that still are, before the next is looked at
 
     def samples(self, message: str) -> bool:
-        """Return whether the event of this id is looked at."""
-        return self._events < FIRST or crc32(message.encode(errors="replace")) % EVERY == 0
+        """Return whether the event of this id is looked at; to be asked once for each event, in order."""
+        if self._passed_over:
+            self._passed_over -= 1
+            return False
+        if self._events >= FIRST:
+            self._passed_over = crc32(message.encode(errors="replace")) % (2 * EVERY - 1)
+        return True
 
     def look(
         self, source: str, event: str, stated: dict[str, dict[str, Any]], personal: Personal, now_ms: int
