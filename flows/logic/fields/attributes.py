@@ -149,13 +149,18 @@ def is_one(name: str) -> bool:
     return name.startswith(PREFIX)
 
 
-def category_of(trait: str) -> str:
-    """Return the category of data that such a trait belongs to.
+def name_of(trait: str) -> str:
+    """Return which attribute such a trait is.
 
-    >>> category_of("$attribute.region.id_number")
-    'location'
+    >>> name_of("$attribute.region.id_number")
+    'region'
     """
-    return CATEGORIES[trait.removeprefix(PREFIX).partition(".")[0]]
+    return trait.removeprefix(PREFIX).partition(".")[0]
+
+
+def category_of(trait: str) -> str:
+    """Return the category of data that such a trait belongs to."""
+    return CATEGORIES[name_of(trait)]
 
 
 Traits = Mapping[str, tuple[int, Any]]
