@@ -18,10 +18,12 @@ know the birthday; so it changes with the month after, and nobody is ever taken 
 import re
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any, Final
 
 from flows.logic.fields import births, regions
+from flows.logic.fields.births import Birth
 from flows.logic.fields.regions import Place
 from flows.logic.fields.values import Bad, Checked, Good, text_of
 from schemas.config import ATTRIBUTES, FieldKind
@@ -39,13 +41,8 @@ CATEGORIES: Final[Mapping[str, str]] = {
 }
 SOURCES: Final = ("stated", "phone", "id_number", "partial", "unclear")  # the best first
 GENDERS: Final = ("female", "male", "other", "unknown")
-KINDS: Final[frozenset[FieldKind]] = frozenset(
-    (
-        *("birthday", "id_number", "gender", "occupation"),
-        *("address", "province", "city", "country", "phone"),
-    )
-)
 _KEYS: Final = {name: tuple(f"{PREFIX}{name}.{source}" for source in SOURCES) for name in ATTRIBUTES}
+_KEY_OF: Final = {(name, source): f"{PREFIX}{name}.{source}" for name in ATTRIBUTES for source in SOURCES}
 # Words that say nothing: of a gender, of an occupation.
 _UNSAID: Final = frozenset("unknown unclear none null nil na n/a u 未知 不详 不明 未说明 未填写 无".split())
 _CHINESE_MOBILE: Final = re.compile(r"\+861[3-9]\d{9}(;.*)?")  # bought somewhere, used anywhere
@@ -67,16 +64,14 @@ class Attributes:
         """Return the traits that an event's fields tell."""
         found: dict[str, str] = {}
         for kind, checked, stated in heard:
-            if self._births:
-                self._birth(kind, checked, stated, received_ms, found)
-            if kind == "gender":
+            if kind == "birthday":
+                self._birthday(checked, stated, received_ms, found)
+            elif kind == "gender":
                 self._gender(checked, found)
             elif isinstance(checked, Bad):
                 continue
             elif kind == "id_number":
-                self._put(found, "gender", "id_number", checked.says["gender"])
-                if self._places:
-                    self._place(found, "id_number", _registered(checked))
+                self._resident(checked, received_ms, found)
             elif kind == "phone" and self._places:
                 self._place(found, "phone", _area(checked))
             elif kind == "occupation" and checked.value.lower() not in _UNSAID:
@@ -85,16 +80,22 @@ class Attributes:
             self._place(found, "stated", _stated_place(heard))
         return found
 
-    def _birth(
-        self, kind: FieldKind, checked: Checked, stated: Any, received_ms: int, found: dict[str, str]
-    ) -> None:
-        source, birth = "stated", births.UNKNOWN
-        if kind == "birthday" and type(checked) is Good:
-            birth = births.of_date(checked.value, received_ms)
-        elif kind == "birthday":
-            source, birth = "partial", births.of_partial(text_of(stated) or "", received_ms)
-        elif kind == "id_number" and type(checked) is Good:
-            source, birth = kind, births.of_date(checked.says["birthday"], received_ms)
+    def _birthday(self, checked: Checked, stated: Any, received_ms: int, found: dict[str, str]) -> None:
+        if not self._births:
+            return
+        if isinstance(checked, Good):
+            self._birth(found, "stated", births.of_date(checked.value, received_ms))
+        else:
+            self._birth(found, "partial", births.of_partial(text_of(stated) or "", received_ms))
+
+    def _resident(self, number: Good, received_ms: int, found: dict[str, str]) -> None:
+        if self._births:
+            self._birth(found, "id_number", births.of_date(number.says["birthday"], received_ms))
+        if self._places:
+            self._place(found, "id_number", _registered(number))
+        self._put(found, "gender", "id_number", number.says["gender"])
+
+    def _birth(self, found: dict[str, str], source: str, birth: Birth) -> None:
         self._put(found, AGE_BAND, source, birth.year_month)
         self._put(found, "birth_month_day", source, birth.month_day)
 
@@ -112,7 +113,7 @@ class Attributes:
     def _put(self, found: dict[str, str], name: str, source: str, value: str) -> None:
         """Of two that an event says the first counts."""
         if value and name in self._wanted:
-            found.setdefault(f"{PREFIX}{name}.{source}", value)
+            found.setdefault(_KEY_OF[name, source], value)
 
 
 def _registered(checked: Good) -> Place:
@@ -130,18 +131,25 @@ def _area(checked: Good) -> Place:
 def _stated_place(heard: Sequence[Heard]) -> Place:
     """The first that names a province, larger divisions before smaller ones; and a city of it. Elsewhere than
     in China: the country."""
-    good = [(kind, checked.value) for kind, checked, _ in heard if type(checked) is Good]
-    places = [
-        place
-        for wanted in ("province", "city", "address")
-        for kind, value in good
-        if kind == wanted and (place := regions.of_text(value)).region
-    ]
-    if places:
-        region = places[0].region
-        return Place(region, next((one.city for one in places if one.city and one.region == region), ""))
-    country = next((value for kind, value in good if kind == "country" and value != _CHINA), "")
-    return Place(_APART.get(country, country))
+    found = regions.NOWHERE
+    for wanted in ("province", "city", "address"):
+        for kind, checked, _ in heard:
+            if kind == wanted and isinstance(checked, Good):
+                place = (regions.of_text if kind == "address" else _of_name)(checked.value)
+                if not found.region or (place.region == found.region and place.city):
+                    found = place
+                if found.city:
+                    return found
+    if found.region:
+        return found
+    for kind, checked, _ in heard:
+        if kind == "country" and isinstance(checked, Good) and checked.value != _CHINA:
+            return Place(_APART.get(checked.value, checked.value))
+    return regions.NOWHERE
+
+
+# The same few names come again and again; addresses do not.
+_of_name = lru_cache(10_000)(regions.of_text)
 
 
 def is_one(name: str) -> bool:
