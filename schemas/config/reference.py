@@ -17,7 +17,7 @@ import msgspec
 
 from schemas import config
 from schemas.config import (
-    ATTRIBUTES,
+    ATTRIBUTE_NAMES,
     EXPRESSION_NAMES,
     Config,
     Secret,
@@ -184,12 +184,12 @@ Facets add names of their own, unless an aggregate is called so; kept from when 
 
 
 _ATTRIBUTES = """
-So do the attributes in `privacy.attributes`, all of them texts that may be missing:
+So do the attributes in `privacy.attributes`, which may be missing:
 """
 
 
 def _attributes() -> str:
-    return _ATTRIBUTES + "\n" + _named({name: ("text", meaning) for name, meaning in ATTRIBUTES.items()})
+    return _ATTRIBUTES + "\n" + _named(ATTRIBUTE_NAMES)
 
 
 def _named(names: Mapping[str, tuple[str, str]]) -> str:

@@ -14,11 +14,14 @@ class CustomerAttributes(Facet):
     """Attributes lie among the traits, and so are added up with them."""
 
     def dues(self, rules: CompiledRules, view: EvaluationContext) -> Iterable[int]:
-        """Return when the customer comes into another band of ages, where rules look at it."""
-        if not rules.ages:
-            return ()
-        due = attributes.next_band_ms(view.f.traits, rules.rules.age.bands, view.now)
-        return () if due is None else (due,)
+        """Return when the customer comes into another band of ages, and when the birthday begins or ends,
+        where rules look at these."""
+        dues = []
+        if rules.ages:
+            dues.append(attributes.next_band_ms(view.f.traits, rules.rules.age.bands, view.now))
+        if rules.birthdays:
+            dues.append(attributes.next_birthday_ms(view.f.traits, view.now))
+        return [due for due in dues if due is not None]
 
     def show(self, rules: CompiledRules, view: EvaluationContext) -> dict[str, Any]:
         """Return the attributes that are known."""

@@ -30,6 +30,8 @@ from schemas.config import ATTRIBUTES, FieldKind
 
 PREFIX: Final = "$attribute."
 AGE_BAND: Final = "age_band"
+BIRTH_DAY: Final = "birth_month_day"
+BIRTHDAY_TODAY: Final = "birthday_today"  # what expressions call it
 # The category of data that each belongs to: consent is asked for by these.
 CATEGORIES: Final[Mapping[str, str]] = {
     "age_band": "demographic",
@@ -57,7 +59,7 @@ class Attributes:
 
     def __init__(self, wanted: Sequence[str]) -> None:
         self._wanted = frozenset(wanted)
-        self._births = bool(self._wanted & {AGE_BAND, "birth_month_day"})
+        self._births = bool(self._wanted & {AGE_BAND, BIRTH_DAY})
         self._places = bool(self._wanted & {"region", "city"})
 
     def of(self, heard: Sequence[Heard], received_ms: int) -> dict[str, str]:
@@ -97,7 +99,7 @@ class Attributes:
 
     def _birth(self, found: dict[str, str], source: str, birth: Birth) -> None:
         self._put(found, AGE_BAND, source, birth.year_month)
-        self._put(found, "birth_month_day", source, birth.month_day)
+        self._put(found, BIRTH_DAY, source, birth.month_day)
 
     def _gender(self, checked: Checked, found: dict[str, str]) -> None:
         """A code (0, 1, 2) means one thing here and another there."""
@@ -196,6 +198,24 @@ def next_band_ms(traits: Traits, bands: Sequence[int], now_ms: int) -> int | Non
         return None
     coming = next((age for age in bands if age > _age(born, now_ms)), None)
     return None if coming is None else births.month_begins(births.month_number(born) + coming * 12 + 1)
+
+
+def is_birthday(traits: Traits, now_ms: int) -> bool:
+    """Return whether it is the customer's birthday now, UTC; False where that is not known."""
+    born = held(traits, BIRTH_DAY)
+    if born is None:
+        return False
+    return 0 <= now_ms - births.birthday_ms(born, births.month_of(now_ms) // 12) < births.DAY_MS
+
+
+def next_birthday_ms(traits: Traits, now_ms: int) -> int | None:
+    """Return when `is_birthday` will say otherwise; None where the birthday is not known."""
+    born = held(traits, BIRTH_DAY)
+    if born is None:
+        return None
+    year = births.month_of(now_ms) // 12
+    begins = (births.birthday_ms(born, year), births.birthday_ms(born, year + 1))
+    return min(at for begin in begins for at in (begin, begin + births.DAY_MS) if at > now_ms)
 
 
 def labels(bands: Sequence[int]) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ where a program has no empty field.
 """
 
 import re
+from calendar import isleap
 from datetime import date
 from typing import Final
 
@@ -18,7 +19,7 @@ YEARS_MAX: Final = 120  # who would be older is nobody's birth date
 _NO_DATE: Final = frozenset(("1970-01-01", "1900-01-01"))
 _DECEMBER: Final = 12  # of a year alone: so nobody is taken for older than they are
 _LEAP: Final = 2000
-_DAY_MS: Final = 86_400_000
+DAY_MS: Final = 86_400_000
 _EPOCH: Final = date(1970, 1, 1).toordinal()
 _LUNAR: Final = re.compile(r"[农農阴陰旧舊]历|[农農陰舊]曆|闰|閏|正月|[冬腊臘]月|初[一二三四五六七八九十]|廿")
 _YEAR_MONTH: Final = re.compile(r"(\d{4}) ?[-/.年] ?(\d{1,2})(?:-00| ?月份?)?")
@@ -68,13 +69,21 @@ def month_number(year_month: str) -> int:
 
 def month_of(ms: int) -> int:
     """Return the same of a moment, UTC."""
-    day = date.fromordinal(_EPOCH + ms // _DAY_MS)
+    day = date.fromordinal(_EPOCH + ms // DAY_MS)
     return day.year * 12 + day.month - 1
 
 
 def month_begins(number: int) -> int:
     """Return when such a month begins, UTC, in Unix milliseconds."""
-    return (date(number // 12, number % 12 + 1, 1).toordinal() - _EPOCH) * _DAY_MS
+    return (date(number // 12, number % 12 + 1, 1).toordinal() - _EPOCH) * DAY_MS
+
+
+def birthday_ms(month_day: str, year: int) -> int:
+    """Return when the birthday of a year begins, UTC; of 29 February in a common year that is the 28th."""
+    month, day = int(month_day[:2]), int(month_day[3:])
+    if (month, day) == (2, 29) and not isleap(year):
+        day = 28
+    return (date(year, month, day).toordinal() - _EPOCH) * DAY_MS
 
 
 def _month_day(month: int, day: int) -> str:
@@ -89,7 +98,7 @@ def _possible(year: int, month: int, received_ms: int, *, to_come: bool = False)
     `to_come`: only its year must have begun."""
     if not 1 <= month <= _DECEMBER:
         return ""
-    now = month_of(received_ms + _DAY_MS)
+    now = month_of(received_ms + DAY_MS)
     months = now - (year * 12 + month - 1)
     if months > YEARS_MAX * 12 or (year > now // 12 if to_come else months < 0):
         return ""

@@ -85,6 +85,10 @@ class EvaluationContext:
         """Return the band of ages that the customer is in now."""
         return attributes.age_band(self.f.traits, bands, self.now)
 
+    def is_birthday(self) -> bool:
+        """Return whether it is the customer's birthday now."""
+        return attributes.is_birthday(self.f.traits, self.now)
+
     def features(self, reach: int = len(FEATURES)) -> list[float]:
         """Return what models look at, computed once: the first `reach` of them, or more."""
         found = self._features
@@ -169,6 +173,7 @@ def scope_of(
     names = NAMES | {figure.name: figure.named() for figure in of_facets}
     if age is not None:
         names |= {name: Name("text", f"v.attribute({name!r})", nullable=True) for name in ATTRIBUTES}
+        names[attributes.BIRTHDAY_TODAY] = Name("bool", "v.is_birthday()")
         names[attributes.AGE_BAND] = Name("text", f"v.age_band({age.bands!r})", nullable=True)
     for name, figure in figures.items():
         names[name] = _figure_name(figure)

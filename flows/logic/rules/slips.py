@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Iterator
 
 from flows.logic.expressions.expression import ExpressionError, compile_expression, names_used
 from flows.logic.expressions.literals import literals
-from flows.logic.fields.attributes import AGE_BAND, GENDERS, labels
+from flows.logic.fields.attributes import AGE_BAND, BIRTH_DAY, BIRTHDAY_TODAY, GENDERS, labels
 from flows.logic.profile.aggregates import Figure
 from flows.logic.profile.facet_figures import FacetFigure
 from flows.logic.rules.evaluation_context import scope_of
@@ -61,11 +61,13 @@ def _unknown_values(rules: Rules) -> Found:
 
 def underived(config: Config) -> Iterator[tuple[str, str]]:
     """Yield the attributes that rules look at and that nothing derives."""
-    missing = ATTRIBUTES.keys() - {entry.name for entry in config.aggregate} - {*config.privacy.attributes}
+    figures = {entry.name for entry in config.aggregate}
+    needed = {name: name for name in ATTRIBUTES} | {BIRTHDAY_TODAY: BIRTH_DAY}
     scope = scope_of({}, age=config.age)
     for path, text in expressions(config):
-        for name in sorted(missing & names_used(text, scope)):
-            yield path, f"`{name}` is not derived: add it to `privacy.attributes`"
+        for name in sorted(needed.keys() & names_used(text, scope) - figures):
+            if needed[name] not in config.privacy.attributes:
+                yield path, f"`{name}` is not known: add `{needed[name]}` to `privacy.attributes`"
 
 
 def _segments(rules: Rules, of_facets: Iterable[FacetFigure]) -> Found:

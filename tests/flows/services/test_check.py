@@ -211,7 +211,11 @@ SLIPS = [
     ),
     (
         "tag = [{name = 't', when = 'age_band == \"35-39\"'}]\nprivacy.attributes = ['gender']",
-        "`age_band` is not derived: add it to `privacy.attributes`",
+        "`age_band` is not known: add `age_band` to `privacy.attributes`",
+    ),
+    (
+        "tag = [{name = 't', when = 'birthday_today'}]\nprivacy.attributes = ['gender']",
+        "`birthday_today` is not known: add `birth_month_day` to `privacy.attributes`",
     ),
     (
         "tag = [{name = 't', when = 'age_band == \"35-40\"'}]\nprivacy.attributes = ['age_band']",

@@ -85,6 +85,49 @@ def test_without_rules_about_ages_nobody_is_woken_for_one() -> None:
     assert set(world.profile(ANA).tags) == {"w"}
 
 
+BIRTHDAYS = """
+[[tag]]
+name = "birthday"
+when = "birthday_today"
+[[trigger]]
+name = "greet"
+on = {tag_entered = "birthday"}
+[[trigger]]
+name = "over"
+on = {tag_left = "birthday"}
+"""
+
+
+@pytest.mark.parametrize(
+    ("born", "days"),
+    [
+        ("03-05", [ms(2026, 3, 5), ms(2027, 3, 5)]),
+        ("01-01", [ms(2026, 1, 1), ms(2027, 1, 1)]),
+        ("12-31", [ms(2026, 12, 31), ms(2027, 12, 31)]),
+        ("02-29", [ms(2026, 2, 28), ms(2027, 2, 28), ms(2028, 2, 29)]),
+    ],
+)
+def test_a_birthday_begins_and_ends_without_an_event(born: str, days: list[int]) -> None:
+    world = World(BIRTHDAYS)
+    world.send(ANA, type="identify", name="", traits=stated(birth_month_day=born))
+    world.send(PHONE)
+    fired: list[str] = []
+    for day in days:
+        if day > START_MS:
+            while world.now_ms < day - 20 * DAY:  # the timers of a quiet year
+                world.later(20 * DAY)
+            world.at(day - 1)
+            assert world.rules_fired() == fired
+        world.at(day)
+        fired.append("greet")
+        assert world.rules_fired() == fired
+        world.at(day + DAY - 1)
+        assert world.rules_fired() == fired
+        world.at(day + DAY)
+        fired.append("over")
+        assert world.rules_fired() == fired
+
+
 def test_a_birth_that_is_stated_later_moves_the_band_at_once_and_again() -> None:
     world = World(RULES)
     world.send(ANA, type="identify", name="", traits=stated(age_band="1960-01", gender="female"))
