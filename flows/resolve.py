@@ -247,6 +247,7 @@ class Resolver:
             if result is None:
                 return None
             self._remember(news)
+            self._note(judged)
             self._spoken = self._spoken or bool(commit.puts)
             self._committed[window.partition] = window.after
             if result.suspended:
@@ -396,6 +397,15 @@ class Resolver:
         if len(self._known) > KNOWN_MAX:
             self._known.clear()
         self._known.update(news)
+
+    def _note(self, judged: Judged) -> None:
+        """Count what looks like personal data; nothing of events of which customers refuse something."""
+        ruling = judged.ruling
+        for index, event in enumerate(judged.checked):
+            if event.sampled is not None and (
+                ruling is None or not (index in ruling.dropped or index in ruling.events)
+            ):
+                self._validator.note(event)
 
     def _letter(self, window: Window, index: int, reject: Reject, now: int) -> bytes:
         raw, position = window.events[index], window.positions[index]

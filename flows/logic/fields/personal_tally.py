@@ -38,6 +38,7 @@ class PersonalTally:
         self._failed = held.failed if held else 0
         self._fields = {(one.source, one.event, one.field): one for one in held.fields} if held else {}
         self.changed = False  # since it was last stored
+        self._now_ms = 0  # of the last event that was looked at
         self._passed_over = 0  # events that still are, before the next is looked at
 
     def samples(self, message: str) -> bool:
@@ -54,6 +55,7 @@ class PersonalTally:
     ) -> None:
         """Look at the properties and traits of an event (`stated`, by what they are). Never raises."""
         self._events += 1
+        self._now_ms = now_ms
         self.changed = True
         try:
             self._look(source, event, stated, personal, now_ms)
@@ -82,8 +84,15 @@ class PersonalTally:
                 known.seen_ms = now_ms
 
     def findings(self) -> PersonalFindings:
-        """Return what is to be stored: the fields that had a hit."""
+        """Return what is to be stored: the fields that had a hit lately. The others are forgotten."""
         self.changed = False
+        old = [
+            key
+            for key, one in self._fields.items()
+            if one.hits and self._now_ms - one.seen_ms >= _FORGOTTEN_MS
+        ]
+        for key in old:
+            del self._fields[key]
         hit = [one for one in self._fields.values() if one.hits]
         return PersonalFindings(self._events, hit, self._beyond, self._failed)
 

@@ -83,6 +83,13 @@ class Validator:
         stated = self._read(raw)
         return stated if isinstance(stated, Reject) else self._checked(stated, raw)
 
+    def note(self, event: Checked) -> None:
+        """Count what looks like personal data in an event that was sampled."""
+        if self._noted is not None and event.sampled is not None:
+            name = event.name if event.type == "track" else event.type
+            self._noted.look(event.channel, name, event.sampled, self._personal, event.received_ms)
+            event.sampled = None
+
     def refusal(self, raw: RawEvent) -> Reject | None:
         """Return why `check` refuses it, without all that it does to what it takes: what this costs is
         bounded by the size of the event."""
@@ -182,9 +189,7 @@ class Validator:
             group = self._personal.redact(group, year, removed) if group else ""
             event.message = self._unnamed(event.message, year, removed)
         if self._noted is not None and self._noted.samples(event.message):
-            name = event.name if event.type == "track" else event.type
-            as_stated = {"properties": properties, "traits": traits, "group": of_group}
-            self._noted.look(event.channel, name, as_stated, self._personal, raw.received_ms)
+            event.sampled = {"properties": properties, "traits": traits, "group": of_group}
         context = message.context
         if context or event.name in consent.CHANGED:
             event.traits |= consent.stamped(context or {}, event.name, message.properties)

@@ -31,7 +31,12 @@ class Noted:
         self.notes = PersonalNotes(deployment.personal_findings, 0, lambda: self.now_s)
         self.site.resolver._validator = deployment.validator(noted=self.notes.tally)
 
-    def take(self, *properties: dict[str, Any]) -> None:
+    def take(
+        self,
+        *properties: dict[str, Any],
+        event: str = "Order Completed",
+        context: dict[str, Any] | None = None,
+    ) -> None:
         """Resolve an event for each of these, and look whether it is time to store."""
         site = self.site
         before = site.directory.offsets().get("events/0", -1)
@@ -40,10 +45,11 @@ class Noted:
                 msgspec.json.encode(
                     {
                         "type": "track",
-                        "event": "Order Completed",
+                        "event": event,
                         "userId": "ana",
                         "messageId": f"m{before}-{n}",
                         "properties": each,
+                        "context": context or {},
                     }
                 ),
                 site.now_s * 1000,
@@ -123,6 +129,19 @@ def test_it_is_stored_now_and_then_and_only_where_there_is_something_new(noted: 
     assert client.hget(key, "0") is None
     noted.take({"handle": NUMBER})
     assert client.hget(key, "0") is not None
+
+
+def test_of_what_a_customer_refuses_no_example_is_kept(
+    noted: Noted, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("time.time", lambda: float(noted.site.now_s))
+    refused = {"consent": {"categoryPreferences": {"behaviour": False, "location": False}}}
+    noted.take({"handle": NUMBER}, event="Viewed", context=refused)
+    noted.take({"handle": NUMBER}, event="Viewed")
+    noted.take({"handle": NUMBER, "city": "杭州"})  # a purchase, without the place
+    assert told(noted, capsys)["fields"] == []
+    noted.take({"handle": NUMBER})
+    assert [row["event"] for row in told(noted, capsys)["fields"]] == ["Order Completed"]
 
 
 def test_what_cannot_be_read_is_begun_anew(noted: Noted, capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,6 +19,7 @@ from flows.logic.fields.personal_tally import (
     PersonalTally,
     report,
 )
+from flows.logic.message import Checked
 from flows.logic.resolution.validation import Validator
 from schemas.config import Config
 from schemas.records.personal_findings import PersonalFindings
@@ -117,7 +118,9 @@ def tally_of(*events: tuple[str, dict[str, Any]], tally: PersonalTally | None = 
         if name == "identify":
             said = {"type": name, "traits": data}
         raw = msgspec.json.encode({"userId": f"u{n}", "messageId": f"m{n}", **said})
-        validator.check(RawEvent(raw, NOW, "web"))
+        found = validator.check(RawEvent(raw, NOW, "web"))
+        assert isinstance(found, Checked)
+        validator.note(found)
     return noted
 
 
@@ -214,6 +217,9 @@ def test_workers_add_up_and_what_is_old_is_forgotten() -> None:
     assert (row.hits, row.looked_at, row.kept) == (2, 2, 2)
     assert report([one, other], NOW + 31 * 86_400_000) == []
     assert one.fields[0].hits == {"phone": 1}, "a report changes nothing"
+    tally = PersonalTally(one)
+    tally.look("web", "Paid", {"properties": {"total": 5}}, PERSONAL, NOW + 31 * 86_400_000)
+    assert tally.findings().fields == []
 
 
 ANY = st.recursive(
