@@ -27,6 +27,7 @@ from flows.runtime.archived_windows import packer
 from flows.runtime.engine import Stop, run_flow
 from flows.runtime.limits import RejectBrake
 from flows.runtime.patience import patiently
+from flows.runtime.personal_notes import PersonalNotes
 from flows.runtime.sift import note, sift, story, where
 from flows.runtime.steps import steps_sink, steps_source
 from flows.runtime.windows import Judged, Window, Windows
@@ -247,6 +248,7 @@ class Resolver:
             if result is None:
                 return None
             self._remember(news)
+            self._note(judged)
             self._spoken = self._spoken or bool(commit.puts)
             self._committed[window.partition] = window.after
             if result.suspended:
@@ -399,6 +401,15 @@ class Resolver:
             self._known.clear()
         self._known.update(news)
 
+    def _note(self, judged: Judged) -> None:
+        """Count what looks like personal data; nothing of events of which customers refuse something."""
+        ruling = judged.ruling
+        for index, event in enumerate(judged.checked):
+            if event.sampled is not None and (
+                ruling is None or not (index in ruling.dropped or index in ruling.events)
+            ):
+                self._validator.note(event)
+
     def _letter(self, window: Window, index: int, reject: Reject, now: int) -> bytes:
         raw, position = window.events[index], window.positions[index]
         return _encode(
@@ -484,7 +495,10 @@ class _Reading:
     """Reads windows; once a second it looks whether what was committed still holds, and which partitions
     wait."""
 
-    def __init__(self, windows: Windows, reader: RawReader, resolver: Resolver) -> None:
+    def __init__(
+        self, windows: Windows, reader: RawReader, resolver: Resolver, noted: PersonalNotes | None
+    ) -> None:
+        self._noted = noted
         self._windows = windows
         self._reader = reader
         self._resolver = resolver
@@ -501,6 +515,8 @@ class _Reading:
 
     def _look(self) -> None:
         self._resolver.confirm()
+        if self._noted is not None:
+            self._noted.look()
         if (brake := self._resolver.brake) is not None:
             brake.look()
             waiting = [partition for partition in self._windows.partitions if brake.holds(partition)]
@@ -513,10 +529,12 @@ class _Reading:
         self._reader.committed({window.partition: window.after for window in windows})
 
 
-def dataflow(windows: Windows, reader: RawReader, resolver: Resolver, stop: Stop) -> Dataflow:
-    """Make the flow: raw log -> judge -> commit -> trim."""
+def dataflow(
+    windows: Windows, reader: RawReader, resolver: Resolver, stop: Stop, noted: PersonalNotes | None = None
+) -> Dataflow:
+    """Make the flow: raw log -> judge -> commit -> trim. `noted`: what looks like personal data."""
     flow = Dataflow("resolve")
-    reading = _Reading(windows, reader, resolver)
+    reading = _Reading(windows, reader, resolver, noted)
     collected = op.input("windows", flow, steps_source(reading.poll, stop))
     judged = op.filter_map("judge", collected, stop.guard(resolver.judge))
     committed = op.filter_map("commit", judged, stop.guard(resolver.commit))
@@ -534,9 +552,10 @@ def run(deployment: "Deployment", worker: int, workers: int) -> None:
     positions = {partition: offsets.get(partition, START) for partition in partitions}
     reader.assign(positions)
     log.info("resolve_starts", worker=worker, workers=workers, partitions=len(partitions))
+    noted = PersonalNotes(deployment.personal_findings, worker)
     resolver = Resolver(
         config,
-        deployment.validator(),
+        deployment.validator(noted=noted.tally),
         directory,
         keys=deployment.data_keys,
         seal=deployment.log_seal,
@@ -545,6 +564,6 @@ def run(deployment: "Deployment", worker: int, workers: int) -> None:
         brake=deployment.reject_brake(),
     )
     try:
-        run_flow(dataflow(Windows(reader, config.window, positions), reader, resolver, stop), stop)
+        run_flow(dataflow(Windows(reader, config.window, positions), reader, resolver, stop, noted), stop)
     finally:
         reader.close()

@@ -17,6 +17,7 @@ from connectors.gateway.cloudevents_routes import cloudevent_routes
 from connectors.gateway.cors import Cors
 from connectors.gateway.dialects import dialect_routes
 from connectors.gateway.door import Door
+from connectors.gateway.gpc import gpc_routes
 from connectors.gateway.health import health_routes
 from connectors.gateway.identity_routes import Stewardship, identity_routes
 from connectors.gateway.intake import Intake
@@ -65,6 +66,7 @@ def build(
             else ()
         ),
         *registry_routes(subjects),
+        *gpc_routes(config.gpc_updated),
         *health_routes(writer, watch),
     ]
 

@@ -10,6 +10,7 @@ from msgspec import Raw
 from starlette.requests import Request
 from starlette.responses import Response
 
+from connectors.gateway.gpc import is_signalled
 from connectors.gateway.intake import Intake, Keyed, many, one
 from connectors.gateway.messages import Shared, faulty, keyed
 from connectors.gateway.refusals import Refused
@@ -38,7 +39,13 @@ def cloudevent_routes(intake: Intake) -> Routes:
         body = await intake.body(request, may_be_empty=media not in (_STRUCTURED, _BATCH))
         items = await _items(body, intake.batch_events) if media == _BATCH else [body]
         intake.admit(sender, len(items))
-        shared = Shared(sender.source, now_ms(), intake.event_bytes, door=intake.door)
+        shared = Shared(
+            source=sender.source,
+            received_ms=now_ms(),
+            limit=intake.event_bytes,
+            door=intake.door,
+            gpc=is_signalled(request),
+        )
         if media == _BATCH:
             batch = await in_turns(
                 lambda some: [_keyed(item, formats.structured, shared) for item in some], items, len(body)

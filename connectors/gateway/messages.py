@@ -16,6 +16,7 @@ from connectors.gateway.intake import Keyed
 from schemas.wire.events import EVENT_TYPES, RawEvent, Reject, RejectReason
 
 _NULL = Raw(b"null")
+_GPC = {"gpc": Raw(b"true")}
 _ABSENT = (UNSET, None, "")
 
 ORDER_TYPES = ("merge", "unmerge")  # two customers are one, or are not: from write keys with `merges = true`
@@ -56,6 +57,7 @@ class Shared(msgspec.Struct, frozen=True):
     context: dict[str, Raw] = {}
     integrations: dict[str, Raw] = {}
     door: Door | None = None  # what is refused besides
+    gpc: bool = False  # whether the browser asks not to sell or share what it sends
 
 
 _read_head = msgspec.json.Decoder(Head).decode
@@ -136,6 +138,8 @@ def _additions(head: Head, shared: Shared, message_id: object) -> tuple[dict[str
         ("integrations", shared.integrations, head.integrations),
     ):
         merged = _merge(common, own) if common else None
+        if name == "context" and shared.gpc:
+            merged = _signalled(own if merged is None else Raw(merged))
         if merged is not None:
             additions[name] = merged
             taken |= own is not UNSET
@@ -178,6 +182,12 @@ def _merge(common: dict[str, Raw], own: Raw | UnsetType) -> bytes | None:
         return msgspec.json.encode(common | _read_fields(own))
     except ValueError:
         return None
+
+
+def _signalled(context: Raw | UnsetType) -> bytes:
+    """A context with the browser's word, which no client's own takes back. What is no object says nothing
+    else."""
+    return msgspec.json.encode(fields_of(context) | _GPC)
 
 
 def _add(message: bytes, additions: dict[str, bytes], rebuild: bool) -> bytes:

@@ -8,6 +8,7 @@ from msgspec import UNSET, Raw, UnsetType
 from starlette.requests import Request
 from starlette.responses import Response
 
+from connectors.gateway.gpc import is_signalled
 from connectors.gateway.intake import Intake, Sender, many, one
 from connectors.gateway.messages import ORDER_TYPES, Shared, fields_of, head_of, keyed, keyed_by
 from connectors.gateway.refusals import Refused, answer
@@ -79,6 +80,7 @@ def message_endpoint(intake: Intake, kind: str) -> Endpoint:
                 kind=kind,
                 merges=sender.merges,
                 door=intake.door,
+                gpc=is_signalled(request),
             ),
         )
         await intake.store(sender, [(key, event)])
@@ -97,7 +99,7 @@ def batch_endpoint(intake: Intake) -> Endpoint:
         if sender is None:
             sender = intake.sender(body.writeKey)
         intake.admit(sender, len(body.batch))
-        shared = _shared(body, sender, intake)
+        shared = _shared(body, sender, intake, gpc=is_signalled(request))
         events = await in_turns(
             lambda items: [keyed(bytes(item), shared) for item in items],
             body.batch,
@@ -115,7 +117,7 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def _shared(body: _Batch, sender: Sender, intake: Intake) -> Shared:
+def _shared(body: _Batch, sender: Sender, intake: Intake, *, gpc: bool) -> Shared:
     """What the batch gives to each of its items. Raises `Refused`."""
     common = _common(body)
     if common > intake.event_bytes:
@@ -136,6 +138,7 @@ def _shared(body: _Batch, sender: Sender, intake: Intake) -> Shared:
         received_ms=now_ms(),
         limit=intake.event_bytes,
         door=intake.door,
+        gpc=gpc,
         merges=sender.merges,
         sent_at=sent_at,
         context=fields_of(body.context),

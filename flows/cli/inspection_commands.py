@@ -7,6 +7,10 @@ import typer
 from flows.cli.options import AsJson, ConfigFile
 from schemas.config.toml import load
 
+Personal = Annotated[
+    bool, typer.Option("--personal", help="Where data looks personal in fields that nobody listed.")
+]
+
 
 def status(config: ConfigFile = None) -> None:
     """Print one screen: what the deployment holds, and how far each part is."""
@@ -34,8 +38,8 @@ def digest(as_json: AsJson = False, config: ConfigFile = None) -> int:
     return run(load(config), as_json)
 
 
-def quality(as_json: AsJson = False, config: ConfigFile = None) -> int:
+def quality(personal: Personal = False, as_json: AsJson = False, config: ConfigFile = None) -> int:
     """Print by source and field how many records state it, validly, or against what was held."""
-    from flows.cli.quality_screen import run
+    from flows.cli.quality_screen import run, run_personal
 
-    return run(load(config), as_json)
+    return (run_personal if personal else run)(load(config), as_json)

@@ -5,6 +5,7 @@ nobody knows that it is the same person's, so the most restrictive word counts: 
 `join` is commutative, associative and idempotent, like all sums of fragments.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -14,6 +15,15 @@ STAMPS_MAX: Final = 32  # categories of one event
 _CATEGORY_MAX: Final = 64  # characters
 
 NAME: Final = "consent"
+# What Segment's wrappers send when a customer has chosen anew; by its older name, too.
+CHANGED: Final = ("Segment Consent Preference Updated", "Segment Consent Preference")
+_MANAGEMENT: Final = "consentManagement"
+GPC: Final = "gpc"  # in the context of an event: the browser says `Sec-GPC: 1`
+SALE_OR_SHARING: Final = "sale_or_sharing"  # the category that it denies
+TCF: Final = "tcf_string"  # the trait
+TCF_MAX: Final = 4_096  # characters; those of all vendors have about 2,000
+_TCF: Final = re.compile(r"C[A-Za-z0-9_-]{20,}(\.[A-Za-z0-9_-]+)*")  # the C says version 2
+_SIGNALS: Final = (True, "1", "true")  # 1 is True
 _DENIED: Final = frozenset(
     "false 0 no n off deny denied decline declined refuse refused reject rejected withdraw withdrawn"
     " revoke revoked opt-out opt_out optout opted-out opted_out unsubscribed 否 不同意 拒绝 撤回".split()
@@ -26,31 +36,57 @@ _GRANTED: Final = frozenset(
 Entry = tuple[int, Any]  # when it was stated (see `flows.logic.fields.stated`); what
 
 
-def stamped(context: Mapping[str, Any]) -> dict[str, bool]:
-    """Return what consent banners put on each event, as traits: `{"consent.Advertising": False}`.
+def stamped(
+    context: Mapping[str, Any], event: str = "", properties: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Return what is stated about consent beside an event, as traits: `{"consent.Advertising": False}`.
 
-    Segment's wrappers write `consent.categoryPreferences`, an object of true and false; RudderStack's client
-    writes `consentManagement` with lists of allowed and denied ids. What is no such thing says nothing.
+    Segment's wrappers write `consent.categoryPreferences`, an object of true and false, into the context of
+    each event; where a customer has chosen anew they send an event of its own (`CHANGED`), some with the same
+    object in its properties. RudderStack's client writes `consentManagement` with lists of allowed and denied
+    ids. `gpc`, which the gateway sets where a browser says `Sec-GPC: 1`, denies `sale_or_sharing`, whatever a
+    banner says. A TCF string becomes the trait `tcf_string`, and is not read. What is no such thing says
+    nothing.
     """
-    found = {
+    consent, management, gpc = context.get(NAME), context.get(_MANAGEMENT), context.get(GPC)
+    if consent is None and management is None and gpc is None and event not in CHANGED:  # as nearly always
+        return {}
+    found: dict[str, Any] = {
         f"{NAME}.{category}": said
-        for category, said in _said(context)
+        for category, said in _said(context, properties if event in CHANGED else None)
         if type(category) is str and 0 < len(category) <= _CATEGORY_MAX and type(said) is bool
     }
-    return found if len(found) <= STAMPS_MAX else dict(sorted(found.items())[:STAMPS_MAX])
+    if len(found) > STAMPS_MAX:
+        found = dict(sorted(found.items())[:STAMPS_MAX])
+    if gpc in _SIGNALS:
+        found[f"{NAME}.{SALE_OR_SHARING}"] = False
+    if type(consent) is dict and (tcf := _tcf_string(consent)):
+        found[TCF] = tcf
+    return found
 
 
-def _said(context: Mapping[str, Any]) -> list[tuple[Any, Any]]:
+def _said(context: Mapping[str, Any], properties: Mapping[str, Any] | None) -> list[tuple[Any, Any]]:
     """Pairs of category and true or false, unchecked; denials last, so that they win."""
-    segment, rudder = context.get("consent"), context.get("consentManagement")
     pairs: list[tuple[Any, Any]] = []
-    if type(segment) is dict and type(preferences := segment.get("categoryPreferences")) is dict:
-        pairs += preferences.items()
+    for stated in (context, properties or {}):
+        segment = stated.get(NAME)
+        if type(segment) is dict and type(preferences := segment.get("categoryPreferences")) is dict:
+            pairs += preferences.items()
+    rudder = context.get(_MANAGEMENT)
     if type(rudder) is dict:
         for name, said in (("allowedConsentIds", True), ("deniedConsentIds", False)):
             if type(ids := rudder.get(name)) is list:
                 pairs += [(category, said) for category in ids]
     return pairs
+
+
+def _tcf_string(consent: Mapping[str, Any]) -> str:
+    """The string of IAB's TCF 2, as some name it or others; nothing where none has its form."""
+    stated = consent.get("tcString", consent.get("tcf"))
+    if type(stated) is dict:
+        stated = stated.get("tcString")
+    fits = type(stated) is str and len(stated) <= TCF_MAX and _TCF.fullmatch(stated)
+    return str(stated) if fits else ""
 
 
 def is_one(name: str) -> bool:

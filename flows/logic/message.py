@@ -75,6 +75,9 @@ class Checked(msgspec.Struct):
     backfill: bool = False  # history, of which nothing is sent
     # of an alias with a user id: whom its previousId names, as a user and as a visitor
     previous: tuple[bytes, bytes] | None = None
+    # properties and traits before personal values were taken out, where the event is in the sample that is
+    # looked at for them; forgotten with the commit
+    sampled: dict[str, dict[str, Any]] | None = None
 
 
 class Stated(msgspec.Struct):

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from connectors.raw.log import RawReader, RawWriter
 from flows.logic.fields.identifiers import Identifiers
+from flows.logic.fields.personal_tally import PersonalTally
 from flows.logic.resolution.validation import Validator
 from flows.logic.shard.machine import ShardMachine
 from flows.runtime import rules_in_force, snapshots
@@ -41,6 +42,7 @@ from state.key_ring import KeyRing
 from state.key_wrapping import Wrapping
 from state.keys import DataKeys, LogSeal
 from state.model_store import ModelStore, RedisModels, Signer
+from state.personal_findings import RedisPersonalFindings
 from state.redis import embedded
 from state.redis.client import (
     Client,
@@ -284,6 +286,11 @@ class Deployment:
         """The processes that end at every start."""
         return RedisGivenUp(self.client, self.names)
 
+    @cached_property
+    def personal_findings(self) -> RedisPersonalFindings:
+        """What looked like personal data in fields that nobody listed."""
+        return RedisPersonalFindings(self.client, self.names)
+
     # --- dead letters
 
     @cached_property
@@ -413,18 +420,21 @@ class Deployment:
         """Hashes identifiers with our key."""
         return Identifiers(self.config.identity, self.keys.hash, self.config.entry)
 
-    def validator(self, key: bytes | None = None, *, planned: bool = True) -> Validator:
+    def validator(
+        self, key: bytes | None = None, *, planned: bool = True, noted: PersonalTally | None = None
+    ) -> Validator:
         """Make what judges events. `key`: hash identifiers with it, instead of ours; `planned`: by the
-        tracking plan too. Raises `ConfigError` where that cannot be used.
+        tracking plan too; `noted`: counts what looks like personal data. Raises `ConfigError` where the plan
+        cannot be used.
         """
         key = self.keys.hash if key is None else key
         config = self.config
         if not (planned and config.validate.plan):
-            return Validator(config, key, {})
+            return Validator(config, key, {}, noted)
         from flows.runtime import tracking_plan
 
         plan = {entry.event: tracking_plan.load(entry) for entry in config.validate.plan}
-        return Validator(config, key, plan)
+        return Validator(config, key, plan, noted)
 
     def machine(self) -> ShardMachine:
         """Make the shards' logic, which loads from the directory what was announced."""

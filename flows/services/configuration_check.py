@@ -8,7 +8,8 @@ import msgspec
 from msgspec.structs import replace
 
 from flows.logic.facets import vocabulary
-from flows.logic.rules.slips import named_once
+from flows.logic.fields.attributes import CATEGORIES
+from flows.logic.rules.slips import named_once, underived
 from flows.runtime import tracking_plan
 from schemas.config import Config, Connector, TriggerRule, WebhookConnector
 from schemas.config.locate import line_of
@@ -35,8 +36,21 @@ def examine(path: Path) -> Examined:
         if hint:
             warning = f"warning: the event `{name}` is named nowhere else{hint}"
             warnings.append(Problem(line_of(reading.places, unspelled(place)), place, warning))
+    warnings += _whole_births(reading)
     active = [*_active(resolved(reading.config, folder)), ("named once", list(lone))]
     return Examined([], warnings, active)
+
+
+def _whole_births(reading: Reading) -> list[Problem]:
+    """Warn where two attributes together are the date of birth, which then stands in the open."""
+    if not {"age_band", "birth_month_day"} <= {*reading.config.privacy.attributes}:
+        return []
+    place = "privacy.attributes"
+    message = (
+        "warning: `age_band` (kept as year and month) and `birth_month_day` together are the whole date of"
+        " birth, unsealed"
+    )
+    return [Problem(line_of(reading.places, unspelled(place)), place, message)]
 
 
 def errors(reading: Reading, folder: Path) -> list[Problem]:
@@ -73,7 +87,7 @@ def _rule_problems(reading: Reading) -> list[Problem]:
     """What the logic says of the rules, except where the decoder has spoken already, each place once."""
     spoken = [unspelled(problem.path) for problem in reading.problems if problem.path]
     found = []
-    for path, problem in vocabulary.problems(reading.config):
+    for path, problem in (*vocabulary.problems(reading.config), *underived(reading.config)):
         place = unspelled(path)
         if not any(place[: len(other)] == other or other[: len(place)] == place for other in spoken):
             spoken.append(place)
@@ -142,6 +156,7 @@ def _active(config: Config) -> list[tuple[str, list[str]]]:
             "aggregates",
             [f"{entry.name}: {entry.of} of {entry.value or 'events'}" for entry in config.aggregate],
         ),
+        ("attributes", [f"{name} ({CATEGORIES[name]})" for name in config.privacy.attributes]),
         ("tags", [f"{entry.name}: {entry.when}" for entry in config.tag]),
         ("segments", [f"{entry.name}: {entry.when}" for entry in config.segment]),
         ("triggers", [_trigger(config, entry) for entry in config.trigger]),

@@ -44,7 +44,7 @@ from state.memory.memory_shards import MemoryShards
 from state.open_keys import OpenKeys
 
 EVENTS_MAX = 1_000
-_SHOWN = ("stage", "segment", "tags", "aggregates", "traits")
+_SHOWN = ("stage", "segment", "tags", "aggregates", "attributes", "traits")
 _fact = msgspec.msgpack.Decoder(Fact).decode
 _trigger = msgspec.msgpack.Decoder(Trigger).decode
 _decision = msgspec.msgpack.Decoder(Decision).decode

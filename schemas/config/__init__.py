@@ -25,6 +25,8 @@ from schemas.config.connectors import (
 )
 from schemas.config.consent_options import Category, Consent, Purpose
 from schemas.config.field_options import (
+    ATTRIBUTES,
+    AttributeName,
     Country,
     Entry,
     Field,
@@ -68,6 +70,7 @@ from schemas.config.machinery import (
 from schemas.config.rules import (
     BEST,
     Action,
+    Age,
     Aggregate,
     BestAction,
     Churn,
@@ -86,13 +89,17 @@ from schemas.config.rules import (
 )
 
 __all__ = [
+    "ATTRIBUTES",
+    "ATTRIBUTE_NAMES",
     "BEST",
     "EXPRESSION_NAMES",
     "Action",
     "Address",
+    "Age",
     "Aggregate",
     "AnyConnector",
     "Archive",
+    "AttributeName",
     "Backup",
     "BestAction",
     "Category",
@@ -187,6 +194,15 @@ def rules_of(document: dict[str, Any]) -> dict[str, Any]:
     """Return the part of a decoded TOML document that is `Rules`, as plain data fit for a log record."""
     return {name: document[name] for name in Rules.__struct_fields__ if name in document}
 
+
+# What they may name of customers, where `privacy.attributes` says so: type and meaning.
+ATTRIBUTE_NAMES: dict[str, tuple[str, str]] = {
+    **{name: ("text", meaning) for name, meaning in ATTRIBUTES.items()},
+    "birthday_today": (
+        "true or false",
+        "whether it is the birthday, UTC (of 29 February in other years the 28th), by `birth_month_day`",
+    ),
+}
 
 # What `when` expressions may name besides the aggregates: type and meaning. No aggregate may be called so.
 EXPRESSION_NAMES: dict[str, tuple[str, str]] = {

@@ -4,6 +4,7 @@ work."""
 import base64
 import binascii
 from collections.abc import Iterator
+from datetime import date
 from os.path import normpath
 from pathlib import PurePath
 from urllib.parse import urlsplit
@@ -67,6 +68,8 @@ def _gateway(config: Config) -> Found:
     gateway = config.gateway
     if gateway.event_bytes > gateway.batch_bytes:
         yield ("gateway", "event_bytes"), f"must not be larger than `batch_bytes` ({gateway.batch_bytes})"
+    if gateway.gpc_updated and not _is_day(gateway.gpc_updated):
+        yield ("gateway", "gpc_updated"), f"there is no such day, got {gateway.gpc_updated!r}"
     seen: set[str] = set()
     for index, entry in enumerate(gateway.write_keys):  # keys are secrets: no message shows one
         at: Path = ("gateway", "write_keys", index, "key")
@@ -85,6 +88,14 @@ def _gateway(config: Config) -> Found:
         elif token in seen:  # a write key stands in web pages for all to see
             yield at, "a write key or another token is the same"
         seen.add(token)
+
+
+def _is_day(text: str) -> bool:
+    try:
+        date.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _room(config: Config) -> Found:

@@ -3,6 +3,7 @@ trigger."""
 
 import keyword
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 from schemas.config import BEST, EXPRESSION_NAMES, Aggregate, BestAction, Config, On
 from schemas.config.decode import suggest
@@ -27,6 +28,9 @@ def rules_problems(config: Config) -> Found:
         yield ("lifecycle", "lost"), f"must be longer than `slipping` ({config.lifecycle.slipping})"
     if config.value.middle > config.value.high:
         yield ("value", "high"), f"must not be less than `middle` ({config.value.middle})"
+    for index, (before, age) in enumerate(pairwise(config.age.bands), 1):
+        if before >= age:
+            yield ("age", "bands", index), f"expected an age above {before}, got {age}"
     if len(config.tag) > _TAGS_MAX:
         yield ("tag", _TAGS_MAX), f"more than {_TAGS_MAX} tags"
     yield from _models(config)

@@ -40,6 +40,7 @@ FieldKind = Literal[
     "birthday",
     "date",
     "gender",
+    "occupation",
     "address",
     "city",
     "province",
@@ -126,6 +127,7 @@ class Entry(Table, frozen=True):
         Field(kind="name", names=("name", "firstName", "lastName", "middleName", "fullName", "姓名")),
         Field(kind="birthday", names=("birthday", "birthDate", "dateOfBirth", "生日", "出生日期")),
         Field(kind="gender", names=("gender", "sex", "性别")),
+        Field(kind="occupation", names=("occupation", "profession", "jobTitle", "职业")),
         Field(kind="address", names=("address", "street", "地址", "住址")),
         Field(kind="city", names=("city", "城市")),
         Field(kind="province", names=("province", "省份")),
@@ -141,6 +143,18 @@ class Entry(Table, frozen=True):
     repeat: tuple[Repeat, ...] = ()  # repetitions that are dropped; without an entry none is
 
 
+AttributeName = Literal["age_band", "birth_month_day", "gender", "occupation", "region", "city"]
+# What expressions may call them, with their meaning.
+ATTRIBUTES: dict[str, str] = {
+    "age_band": "band of ages, such as `35-39`, by `[age]`; right to the month, never too old",
+    "birth_month_day": "such as `02-29`",
+    "gender": "female, male, other, or unknown where a statement does not say which",
+    "occupation": "as stated",
+    "region": "province in China, such as `浙江省`; elsewhere the country, such as `US`",
+    "city": "such as `杭州市`; in China only",
+}
+
+
 class Privacy(Table, frozen=True):
     """Names of fields that are personal data, however they are spelled (firstName, first_name), in the plural
     (emails), with words before them (workEmail) or behind (phone_number), also as parameters of URLs; and
@@ -152,6 +166,8 @@ class Privacy(Table, frozen=True):
     treated so under any name: see Publishing events.
     """
 
+    # what is derived from such data before it is sealed, for rules to see; nothing unless it is named here
+    attributes: tuple[AttributeName, ...] = ()
     sensitive: tuple[Text, ...] = (  # their names
         *("email", "phone", "mobile", "traits.name", "firstName", "lastName", "username", "traits.avatar"),
         *("address", "street", "birthday", "dateOfBirth", "idNumber", "nationalId", "passport"),

@@ -37,6 +37,11 @@ Daytime = Annotated[
     str, msgspec.Meta(pattern=r"^(([01]\d|2[0-3]):[0-5]\d)?\Z", description="a time of day, such as 03:00")
 ]
 
+Day = Annotated[
+    str,
+    msgspec.Meta(pattern=r"^(\d{4}-\d\d-\d\d)?\Z", description="a date, such as 2026-03-01, or nothing"),
+]
+
 
 class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Every table refuses keys that it does not know."""

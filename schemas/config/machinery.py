@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from schemas.config.limited_values import Address, Count, Daytime, Secret, Table, Text, Texts, Word, Zone
+from schemas.config.limited_values import Address, Count, Day, Daytime, Secret, Table, Text, Texts, Word, Zone
 from schemas.units import Duration, Size
 
 
@@ -78,6 +78,8 @@ class Gateway(Table, frozen=True):
     batch_bytes: Size = Size.parse("500KB")  # of one request, unpacked
     batch_events: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 2_500  # in one request
     cors_origins: tuple[Text, ...] = ("*",)  # web pages that may send; `*` is any
+    # date from which on you say at `/.well-known/gpc.json` that `Sec-GPC` is honoured; empty: it is not said
+    gpc_updated: Day = ""
 
 
 class Window(Table, frozen=True):

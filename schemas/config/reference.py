@@ -10,13 +10,14 @@ import json
 import sys
 import tokenize
 import types
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import msgspec
 
 from schemas import config
 from schemas.config import (
+    ATTRIBUTE_NAMES,
     EXPRESSION_NAMES,
     Config,
     Secret,
@@ -43,7 +44,7 @@ without `allow_private`. An event that is named in one place only, and resembles
 `reload` refuses the same.
 
 - A duration is written `200ms`, `30s`, `5m`, `12h`, `90d` or `2w`; a size `512B`, `32KB` or `4MB`.
-- Text outside the rules (`aggregate`, `value`, `lifecycle`, `segment`, `tag`, `churn`, `model`,
+- Text outside the rules (`aggregate`, `value`, `age`, `lifecycle`, `segment`, `tag`, `churn`, `model`,
   `trigger`) may hold `${NAME}`, which is taken from the environment. Secrets are only written
   this way.
 - The data folder and plan schemas are relative to the file (with the packaged file: to the current
@@ -80,7 +81,8 @@ def reference() -> str:
     """Return the whole page."""
     modules = (config, field_options, consent_options, identity_options, machinery, connectors, rules)
     sources = map(inspect.getsource, modules)
-    parts = [_HEAD, *_section(Config, "", comments("\n".join(sources))), _EXPRESSIONS, _names(), _FACETS]
+    options = _section(Config, "", comments("\n".join(sources)))
+    parts = [_HEAD, *options, _EXPRESSIONS, _named(EXPRESSION_NAMES), _FACETS + _attributes()]
     return "\n".join(parts)
 
 
@@ -181,14 +183,19 @@ Facets add names of their own, unless an aggregate is called so; kept from when 
 """
 
 
-def _names() -> str:
+_ATTRIBUTES = """
+So do the attributes in `privacy.attributes`, which may be missing:
+"""
+
+
+def _attributes() -> str:
+    return _ATTRIBUTES + "\n" + _named(ATTRIBUTE_NAMES)
+
+
+def _named(names: Mapping[str, tuple[str, str]]) -> str:
     head = _row("name", "type", "meaning") + "\n" + _row("---", "---", "---")
-    return (
-        "\n".join(
-            [head, *(_row(f"`{name}`", kind, meaning) for name, (kind, meaning) in EXPRESSION_NAMES.items())]
-        )
-        + "\n"
-    )
+    rows = (_row(f"`{name}`", kind, meaning) for name, (kind, meaning) in names.items())
+    return "\n".join([head, *rows]) + "\n"
 
 
 def _row(*cells: str) -> str:

@@ -32,6 +32,16 @@ class Value(Table, frozen=True):
     high: Annotated[float, msgspec.Meta(ge=0, le=1e12)] = 100.0  # ... and high from this
 
 
+class Age(Table, frozen=True):
+    """The bands of `age_band` (see `privacy.attributes`)."""
+
+    # ages at which a band begins, rising: `[18, 35]` are `0-17`, `18-34` and `35+`
+    bands: Annotated[tuple[Annotated[int, msgspec.Meta(ge=1, le=120)], ...], msgspec.Meta(min_length=1)] = (
+        *(14, 18, 25, 30, 35, 40),
+        *(45, 50, 55, 60, 65),
+    )
+
+
 class Lifecycle(Table, frozen=True):
     """Stages by inactivity: new (young), active, slipping, lost, won_back (active again after lost)."""
 
@@ -211,6 +221,7 @@ class Rules(Table, frozen=True):
 
     aggregate: tuple[Aggregate, ...] = ()  # figures kept for each customer
     value: Value = Value()  # what a purchase is
+    age: Age = Age()  # bands of ages
     lifecycle: Lifecycle = Lifecycle()  # stages
     segment: tuple[Segment, ...] = ()  # segments, first match wins
     tag: tuple[Tag, ...] = ()  # tags

@@ -31,6 +31,8 @@ class Names:
         self.suspended = self.directory + b"suspended"  # hash: identifier -> since
         self.sources = self.directory + b"sources"  # hash: source -> its suspension
         self.given_up = self.directory + b"given_up"  # hash: supervisor -> processes that it has given up
+        # what looks like personal data. hash: worker -> its findings
+        self.personal = p + b":{quality}:personal"
         # and who listens to changes: written to see that it has heard of all before
         self.barrier = p + b":{copy}:"
         # keys of origins and disabled endpoints

@@ -169,19 +169,20 @@ def run_node(folder: Path, source: str, url: str, write_key: str) -> list[str]:
     return errors
 
 
+@pytest.mark.parametrize("gpc", [True, False])
 @pytest.mark.parametrize(
     ("script", "argument"), [("rudder.js", "xhr"), ("rudder.js", "beacon"), ("jitsu.js", "")]
 )
 def test_other_clients_in_a_real_browser(
-    gateway: Served, browser_clients: Path, script: str, argument: str
+    gateway: Served, browser_clients: Path, script: str, argument: str, gpc: bool
 ) -> None:
     """RudderStack's asks for its source, sends by XHR, and by beacon where it is told to; Jitsu's has a
-    header for its key."""
+    header for its key. `gpc`: the browser asks not to sell or share, which is then in each message."""
     driver = ["node", "drive.js", gateway.url, "demo", "u1", script, argument]
     done = subprocess.run(
         driver,
         cwd=browser_clients,
-        env=environment(),
+        env=environment() | ({"HEADERS": '{"Sec-GPC": "1"}'} if gpc else {}),
         capture_output=True,
         text=True,
         timeout=60,
@@ -195,6 +196,7 @@ def test_other_clients_in_a_real_browser(
         40.9,
     ]
     assert {message.get("userId") for message in messages} == {"u1"}
+    assert [message["context"].get("gpc") for message in messages] == [True if gpc else None] * 5
 
 
 @pytest.fixture(scope="session")

@@ -11,8 +11,9 @@ from prometheus_client import REGISTRY
 from connectors.raw.log import START
 from flows.logic.permissions.statements import words_of
 from flows.logic.permissions.withholding import WITHHELD
+from flows.logic.resolution.consents import ConsentRules
 from flows.runtime.archived_windows import events_of, unpacked
-from schemas.config import Archive, Config, Consent
+from schemas.config import Archive, Config, Consent, Privacy
 from schemas.records.consents import unpacked as unpacked_words
 from schemas.records.identity_graph import Order, WindowCommit
 from schemas.wire.events import RawEvent
@@ -132,6 +133,33 @@ def test_sealed_fields_and_records_of_matching_that_are_refused_are_nowhere(redi
     assert [
         name for _, _, _, traits in kept(site) for name in traits if "birthday" in name or "address" in name
     ] == []
+
+
+def test_what_was_derived_from_sealed_data_goes_with_its_category(redis_url: str) -> None:
+    site = Site(redis_url, MemoryDirectory(LAYOUT, lambda: NOW_MS))
+    config = Config(privacy=Privacy(attributes=("age_band", "gender", "region", "city")))
+    resolver = site.resolver(config)
+    stated = {"birthday": "1988-02-03", "gender": "女", "address": "浙江省杭州市西湖区文三路1号"}
+    for user, refused in (("all", ()), ("no-place", ("location",)), ("no-age", ("demographic",))):
+        words = {f"consent.{category}": False for category in refused}
+        site.take(identify(user, stated | words), resolver=resolver)
+    derived = [
+        {name.removeprefix("$attribute.") for name in traits if name.startswith("$attribute.")}
+        for _, _, _, traits in kept(site)
+    ]
+    who, where = {"age_band.stated", "gender.stated"}, {"region.stated", "city.stated"}
+    assert derived == [who | where, who, where]
+
+
+def test_a_browser_that_asks_not_to_sell_or_share_is_heard(site: Site) -> None:
+    site.take(raw(userId="ana", context={"gpc": True}))
+    [(root, _, fact)] = site.facts()
+    assert fact.traits == {"consent.sale_or_sharing": False}
+    words = words_of(site.directory.standings([root])[0])
+    assert words.said == {"sale_or_sharing": False}
+    permissions = ConsentRules(Config(consent=Consent(before="opt_out")), {}).permissions
+    assert not permissions.serves(words, "sharing")
+    assert permissions.serves(words, "marketing")
 
 
 def test_events_without_a_word_of_their_own_by_config(site: Site) -> None:

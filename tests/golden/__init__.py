@@ -27,6 +27,7 @@ from schemas.records.customer_profile import (
 from schemas.records.identity_graph import Group, Identifier, Order, Put, Routed, WindowCommit
 from schemas.records.journal import JournalKind, Journalled, WindowContent
 from schemas.records.outbox_lanes import Lane
+from schemas.records.personal_findings import FieldFindings, PersonalFindings
 from schemas.records.shard_log import Announced, Expect, Lend, NotSent, Retire, Split, Tick
 from schemas.wire.events import DeadLetter, Fact, Quarantined, RawEvent, Unlearnt
 from schemas.wire.triggers import Absorb, Decision, Example, Receipt, Trigger
@@ -316,6 +317,24 @@ SAMPLES: dict[str, Any] = {
             tick=NOW // 1000,
             announced=[Announcement(4, b"signed")],
             metrics={"auc": 0.75},
+        ),
+        PersonalFindings(
+            events=1_000,
+            fields=[
+                FieldFindings(
+                    source="web",
+                    event="Order Completed",
+                    field="properties.items.*.note",
+                    looked_at=40,
+                    hits={"phone": 3},
+                    kept={"phone": 2},
+                    examples={"phone": "138****5678"},
+                    different={"phone": 1 << 63},
+                    seen_ms=NOW,
+                )
+            ],
+            beyond=2,
+            failed=1,
         ),
     )
 }

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.logic.consent import STAMPS_MAX, join, stamped
+from flows.logic.consent import STAMPS_MAX, TCF_MAX, join, stamped
 from flows.logic.profile.fragments import TRAITS_MAX, add_traits, join_traits
 from schemas.records.customer_profile import Fragment
 from tests.logic.profile.test_fragments import RULES
@@ -117,6 +117,52 @@ def test_what_a_banner_stamps_on_an_event_is_a_statement(
     context: dict[str, Any], traits: dict[str, bool]
 ) -> None:
     assert stamped(context) == {f"consent.{name}": said for name, said in traits.items()}
+
+
+CHOSEN = {"consent": {"categoryPreferences": {"Advertising": False}}}
+
+
+@pytest.mark.parametrize(
+    ("event", "context", "properties", "traits"),
+    [
+        ("Segment Consent Preference Updated", CHOSEN, {}, {"Advertising": False}),
+        ("Segment Consent Preference Updated", {}, CHOSEN, {"Advertising": False}),
+        ("Segment Consent Preference", {}, CHOSEN, {"Advertising": False}),
+        ("Segment Consent Preference Updated", {"consent": {}}, {"consent": []}, {}),
+        ("Segment Consent Preference Updated", {}, None, {}),
+        ("Order Completed", {}, CHOSEN, {}),  # a property of any other event is one
+    ],
+)
+def test_the_event_of_a_new_choice_is_one(
+    event: str, context: dict[str, Any], properties: Any, traits: dict[str, bool]
+) -> None:
+    assert stamped(context, event, properties) == {f"consent.{name}": said for name, said in traits.items()}
+
+
+TCF_STRING = "CPXxRfAPXxRfAAfKABENB-CgAAAAAAAAAAYgAAAAAAAA.YAAAAAAAAAA"
+
+
+@pytest.mark.parametrize(
+    ("consent", "kept"),
+    [
+        ({"tcString": TCF_STRING}, TCF_STRING),
+        ({"tcf": TCF_STRING}, TCF_STRING),
+        ({"tcf": {"tcString": TCF_STRING, "gdprApplies": True}}, TCF_STRING),
+        ({"tcString": "BOEFEAyOEFEAyAHABDENAI4AAAB9vABAASA"}, ""),  # of version 1, which is no more
+        ({"tcString": "C" * (TCF_MAX + 1)}, ""),
+        ({"tcString": "C" + "x" * 20 + "@example.com"}, ""),
+        *(({"tcString": wrong}, "") for wrong in (None, 1, True, [TCF_STRING], "", {"tcString": None})),
+    ],
+)
+def test_a_tcf_string_is_kept_and_says_nothing(consent: dict[str, Any], kept: str) -> None:
+    assert stamped({"consent": consent}) == ({"tcf_string": kept} if kept else {})
+
+
+def test_a_signal_of_the_browser_is_never_crowded_out() -> None:
+    many = {f"C{number:03}": True for number in range(1_000)} | {"sale_or_sharing": True}
+    found = stamped({"consent": {"categoryPreferences": many}, "gpc": True})
+    assert found["consent.sale_or_sharing"] is False
+    assert len(found) == STAMPS_MAX + 1
 
 
 def test_stamps_are_bounded() -> None:

@@ -100,7 +100,7 @@ def test_the_announced_form_says_defaults_and_nothing_of_the_machinery() -> None
         trigger=(TriggerRule(name="t", on=On(score_above={"churn": 0.5})),),
     )
     assert rules_document(rules).decode() == (
-        '{"action":[],"aggregate":[{"k":3,"name":"a","of":"count","on":["*"],"over":"36h","purposes":[],"value":""}],'
+        '{"action":[],"age":{"bands":[14,18,25,30,35,40,45,50,55,60,65]},"aggregate":[{"k":3,"name":"a","of":"count","on":["*"],"over":"36h","purposes":[],"value":""}],'
         '"best_action":{"floor":0.005,"half_life":0,"period":"1d","policy":"logistic_ucb","repeat":"max","reward":[],"shared":false,"within":"1d"},'
         '"churn":{"enabled":true,"every":"1d","horizon":"30d","learning_rate":0.05},'
         '"clusters":{"enabled":false,"every":"1h","k":5},'

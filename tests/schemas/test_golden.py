@@ -10,6 +10,7 @@ import schemas.records.consents
 import schemas.records.customer_profile
 import schemas.records.identity_graph
 import schemas.records.journal
+import schemas.records.personal_findings
 import schemas.records.shard_log
 import schemas.wire.events
 import schemas.wire.triggers
@@ -32,6 +33,7 @@ INSIDE = {
     "Parting",
     "Open",
     "Word",
+    "FieldFindings",
 }  # of others
 NOT_KEPT = {
     "Reject",
@@ -47,6 +49,7 @@ MODULES = (
     schemas.records.consents,
     schemas.records.identity_graph,
     schemas.records.journal,
+    schemas.records.personal_findings,
     schemas.records.shard_log,
     schemas.records.customer_profile,
     schemas.wire.triggers,

@@ -6,6 +6,7 @@ For each verb there is the tuple of what the facets that have it do, so that nob
 from typing import Any, Final
 
 from flows.logic.facets.cluster_membership import ClusterMembership
+from flows.logic.facets.customer_attributes import CustomerAttributes
 from flows.logic.facets.decisions import Decisions
 from flows.logic.facets.facet import Facet
 from flows.logic.facets.item_interactions import ItemInteractions
@@ -33,6 +34,7 @@ FACETS: Final[tuple[Facet, ...]] = (
     ItemInteractions(),
     Streaks(),
     Refusals(),
+    CustomerAttributes(),
 )
 
 

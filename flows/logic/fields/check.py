@@ -7,12 +7,13 @@ Nothing is silently changed. Of a field `phone` (names are those of the traits, 
     $invalid.phone     as it was stated, where it is bad
     $quality.phone     `ok` and four bytes of a keyed hash of the normal form; or the reason why it is bad
     $derived.phone     what it tells of other fields, by the kind that told it
+    $attribute.NAME.SOURCE  what of it rules may see (see `flows.logic.fields.attributes`)
 
 Each stated value, good or bad, writes `$quality`, so that the last one stated is the one that counts. All but
 `$quality` are sealed where the field itself is (see `flows.logic.resolution.validation`).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from hashlib import blake2b
 from typing import Any, Final
@@ -20,6 +21,8 @@ from typing import Any, Final
 import msgspec
 
 from flows.logic.fields import documents, places, texts
+from flows.logic.fields.attributes import PREFIX as ATTRIBUTE
+from flows.logic.fields.attributes import Attributes, Heard
 from flows.logic.fields.dates import dates
 from flows.logic.fields.emails import Emails
 from flows.logic.fields.phones import Phones
@@ -52,8 +55,10 @@ _IN_ADDRESS: Final[frozenset[FieldKind]] = frozenset(
 _TELLS: Final[frozenset[FieldKind]] = frozenset(
     ("phone", "id_number", "city", "province", "country", "locale")
 )
+_STATE: Final = "state"  # of an address, what Segment's specification calls a province
 _BIRTHDAYS: Final[frozenset[FieldKind]] = frozenset(("birthday", "id_number"))
-NOTES: Final = (QUALITY, DERIVED, ORIGINAL, INVALID, GROUP)  # how names begin that only we may write
+# how names begin that only we may write
+NOTES: Final = (QUALITY, DERIVED, ORIGINAL, INVALID, GROUP, ATTRIBUTE)
 
 
 class Taken(msgspec.Struct):
@@ -64,13 +69,17 @@ class Taken(msgspec.Struct):
     invalid: dict[str, Any]
     quality: dict[str, str]  # field as configured -> `ok` with the hash, or the reason
     derived: dict[str, dict[str, str]]  # kind -> what -> value
+    heard: list[Heard] = []  # each field, for what is derived of the customer
+    attributes: dict[str, str] = {}  # traits that rules may see
 
 
 class Entry:
-    """The checks under one configuration. `hash_key` is the identifiers' own."""
+    """The checks under one configuration. `hash_key` is the identifiers' own; `attributes`: what is derived
+    besides."""
 
-    def __init__(self, config: EntryConfig, hash_key: bytes) -> None:
+    def __init__(self, config: EntryConfig, hash_key: bytes, attributes: Sequence[str] = ()) -> None:
         self._key = hash_key
+        self._attributes = Attributes(attributes) if attributes else None
         self._countries = Countries(config.country)
         self._complete = config.complete
         self.checks = checks(config)
@@ -109,6 +118,7 @@ class Entry:
                 continue
             found = self._check(kind, value, zones if kind in _DAYS else countries, received_ms)
             self._note(field, kind, found, taken)
+            taken.heard.append((kind, found, value))
             if isinstance(found, Bad):
                 taken.invalid[name] = taken.traits.pop(name)
             elif found.value != value:
@@ -116,6 +126,8 @@ class Entry:
                 taken.traits[name] = found.value
         if self._complete:
             self._locale(context, taken)
+        if self._attributes is not None:
+            taken.attributes = self._attributes.of(taken.heard, received_ms)
         return taken
 
     def _zone(self, stated: _Stated, traits: dict[str, Any], context: dict[str, Any] | None) -> str | None:
@@ -134,10 +146,13 @@ class Entry:
         parts, changed = dict(stated), False
         for part, value in stated.items():
             known = self._fields[part]
+            if known is None and folded(part) == _STATE and type(value) is str:
+                taken.heard.append(("province", Good(value), value))
             if known is None or known[1] not in _IN_ADDRESS or value is None or value == "":
                 continue
             found = self._check(known[1], value, countries, received_ms)
             self._note(known[0], known[1], found, taken)
+            taken.heard.append((known[1], found, value))
             if isinstance(found, Bad):
                 del parts[part]
                 changed = True
@@ -206,6 +221,7 @@ def checks(config: EntryConfig) -> dict[FieldKind, Check]:
         "name": texts.name,
         "address": texts.address,
         "gender": texts.gender,
+        "occupation": texts.occupation,
         "birthday": dates(config.day_first),
         "date": dates(config.day_first),
         "id_number": documents.resident_id,

@@ -129,6 +129,20 @@ class Personal:
         """Return the text with `(redacted)` in the place of each personal part."""
         return self._text(text, self._naming.of(name), year, removed, _DECODED_MAX)
 
+    def first(self, text: str, said: Said, year: int) -> tuple[str, str] | None:
+        """Return the kind of the first part that looks personal under a name that says `said`, and that part;
+        None where there is none."""
+        if not _is_worth_it(text):
+            return None
+        plain = text if text.isascii() else text.translate(_USUAL)
+        for start, end, kind in sorted(_first(self._findings(plain, said, year))):
+            return kind, plain[start:end]
+        return None
+
+    def said_by(self, name: str) -> Said:
+        """Return what the name of a field says of a number under it."""
+        return self._naming.of(name)
+
     def _walk(
         self, data: dict[str, Any], year: int, removed: Removed, sealed: dict[str, Any] | None, prefix: str
     ) -> dict[str, Any]:

@@ -191,20 +191,20 @@ def zone_of(region: str) -> str | None:
     return zones[0] if len(zones) == 1 and zones[0] != timezone.UNKNOWN_TIMEZONE else None
 
 
-def _divisions() -> Iterator[tuple[str, str, str]]:
+def divisions() -> Iterator[tuple[str, str, str]]:
     """(province, last four digits of its code, name) of each division that there is today."""
     for _, _low, _high, properties, counties in numdb.get("cn/loc").prefixes:
         province_name = plainly(properties.get("province", ""))
         yield province_name, "0000", province_name
         for _, code, _high, of_county, _ in counties:
-            name = of_county.get("county", "")
+            name = of_county.get("county", "").rpartition(",")[2]  # the last of the names that it has had
             if not _ENDED.match(name):
                 yield province_name, code, _SINCE.sub("", name)
 
 
 @cache
 def _province_names() -> tuple[str, ...]:
-    return tuple(dict.fromkeys(name for name, _, _ in _divisions() if name))
+    return tuple(dict.fromkeys(name for name, _, _ in divisions() if name))
 
 
 @cache
@@ -223,7 +223,7 @@ def _cities() -> dict[str, str]:
     name are none."""
     great: dict[str, set[str]] = {short(name): {name} for name in _province_names() if name.endswith("市")}
     small: dict[str, set[str]] = {}
-    for province_name, code, name in _divisions():
+    for province_name, code, name in divisions():
         if name in _NO_CITY or not name:
             continue
         if code.endswith("00") and code != "0000":

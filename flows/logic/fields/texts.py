@@ -6,6 +6,7 @@ from typing import Final
 from flows.logic.fields.values import TEXT_MAX, Bad, Checked, Good, plain
 
 ADDRESS_MAX: Final = 1_000
+OCCUPATION_MAX: Final = 64
 _HAN: Final = r"\u3400-\u4dbf\u4e00-\u9fff\ue000-\uf8ff\uf900-\ufaff\U00020000-\U0003ffff"
 _BETWEEN_HAN: Final = re.compile(rf"(?<=[{_HAN}·]) (?=[{_HAN}·])")
 _GENDERS: Final = {
@@ -41,6 +42,14 @@ def gender(value: str, _countries: tuple[str, ...] = ()) -> Checked:
         if any(map(str.isalpha, text))
         else Bad("no_letters")
     )
+
+
+def occupation(value: str, _countries: tuple[str, ...] = ()) -> Checked:
+    """Check the word for what somebody does, in any language; it is not put into classes."""
+    if len(value) > OCCUPATION_MAX:
+        return Bad("too_long")
+    text = _together(plain(value))
+    return Good(text) if any(map(str.isalpha, text)) else Bad("no_letters")
 
 
 def _together(text: str) -> str:

@@ -6,6 +6,7 @@ A field without a category is of the service itself, and always kept.
 from collections.abc import Iterable, Mapping
 from typing import Final
 
+from flows.logic.fields import attributes
 from flows.logic.fields.check import DERIVED, INVALID, ORIGINAL, QUALITY, folded
 from schemas.config import Category, FieldKind
 
@@ -49,6 +50,7 @@ _OF_KINDS: Final[Mapping[FieldKind, str]] = {
     "id_number": "contact",
     "birthday": "demographic",
     "gender": "demographic",
+    "occupation": "demographic",
     "address": "location",
     "city": "location",
     "province": "location",
@@ -96,6 +98,8 @@ class Categories:
         if name.startswith(DERIVED):  # by the kind that told it
             kind = name.removeprefix(DERIVED).partition(".")[0]
             return _OF_KINDS.get(kind, "")  # type: ignore[call-overload, no-any-return]
+        if attributes.is_one(name):
+            return self._fields.get(folded(attributes.name_of(name)), attributes.category_of(name))
         return self._fields.get(folded(name), "")
 
 

@@ -30,6 +30,7 @@ from flows.logic.fields.extract import Fields
 from flows.logic.fields.field_names import Named, Naming
 from flows.logic.fields.identifiers import Identifiers
 from flows.logic.fields.personal import NAME, Personal, may_hold, year_of
+from flows.logic.fields.personal_tally import PersonalTally
 from flows.logic.fields.phones import Phones
 from flows.logic.fields.repeats import Repeats
 from flows.logic.fields.values import cached
@@ -47,10 +48,18 @@ PlanCheck = Callable[[dict[str, Any]], str | None]  # properties -> what is wron
 class Validator:
     """Frozen configuration of the checks. `plan` holds a check for each planned event name."""
 
-    def __init__(self, config: Config, hash_key: bytes, plan: Mapping[str, PlanCheck]) -> None:
+    def __init__(
+        self,
+        config: Config,
+        hash_key: bytes,
+        plan: Mapping[str, PlanCheck],
+        noted: PersonalTally | None = None,
+    ) -> None:
+        """`noted`: counts what looks like personal data in fields that nobody listed."""
+        self._noted = noted
         self._limits = config.validate
         self._bytes_max = int(config.gateway.event_bytes)
-        self._entry = Entry(config.entry, hash_key)
+        self._entry = Entry(config.entry, hash_key, config.privacy.attributes)
         self.identifiers = self._identifiers = Identifiers(
             config.identity, hash_key, config.entry, self._entry.checks
         )
@@ -72,6 +81,13 @@ class Validator:
         """Check one event. Never raises for what is in it."""
         stated = self._read(raw)
         return stated if isinstance(stated, Reject) else self._checked(stated, raw)
+
+    def note(self, event: Checked) -> None:
+        """Count what looks like personal data in an event that was sampled."""
+        if self._noted is not None and event.sampled is not None:
+            name = event.name if event.type == "track" else event.type
+            self._noted.look(event.channel, name, event.sampled, self._personal, event.received_ms)
+            event.sampled = None
 
     def refusal(self, raw: RawEvent) -> Reject | None:
         """Return why `check` refuses it, without all that it does to what it takes: what this costs is
@@ -137,6 +153,7 @@ class Validator:
         traits = _apart(taken.traits if taken else traits, self._of_traits, "", sensitive)
         if taken is not None:
             traits |= _marks(taken, self._of_traits, sensitive)
+            traits |= taken.attributes
         dropped: dict[str, Any] = {}  # what is sensitive in a property, or of a group, is not kept at all
         properties = _apart(properties, self._of_properties, "", dropped)
         company = _apart(company, self._of_groups, "", dropped)
@@ -160,9 +177,12 @@ class Validator:
     def _checked(self, stated: Stated, raw: RawEvent) -> Checked:
         """The event, without the personal data that its values tell."""
         message, group, company, event = stated.message, stated.group, stated.company, stated.event
-        if message.context:
-            event.traits |= consent.stamped(message.context)
-            event.backfill = message.context.get("backfill") is True
+        properties, traits, of_group = event.properties, event.traits, company  # before they are cleaned
+        context = message.context
+        if context or event.name in consent.CHANGED:
+            event.traits |= consent.stamped(context or {}, event.name, message.properties)
+        if context:
+            event.backfill = context.get("backfill") is True
         if may_hold(event.message, event.name, event.properties, event.traits, company):
             year = year_of(raw.received_ms)
             removed = event.removed
@@ -172,6 +192,8 @@ class Validator:
             event.name = self._personal.redact(event.name, year, removed) if event.name else ""
             group = self._personal.redact(group, year, removed) if group else ""
             event.message = self._unnamed(event.message, year, removed)
+        if self._noted is not None and self._noted.samples(event.message):
+            event.sampled = {"properties": properties, "traits": traits, "group": of_group}
         if group:
             event.traits |= group_traits.stated(group, company)
             event.traits["group_id"] = group

@@ -6,13 +6,14 @@ from typing import Any, Final
 
 from flows.logic.expressions.expression import Name
 from flows.logic.expressions.source import Scope
+from flows.logic.fields import attributes
 from flows.logic.fields.completion import CONFIDENCE, derived
 from flows.logic.models.binary import BINARY
 from flows.logic.models.features import FEATURES, latest, shared
 from flows.logic.models.recommendation_index import RecommendationIndex
 from flows.logic.profile.aggregates import Figure, Read
 from flows.logic.profile.facet_figures import FacetFigure
-from schemas.config import Value
+from schemas.config import ATTRIBUTES, Age, Value
 from schemas.records.customer_profile import MICRO, Fragment, Profile
 
 DAY_MS: Final = 86_400_000
@@ -75,6 +76,18 @@ class EvaluationContext:
             return held[1]
         found = derived(self.f.traits, name) if name in CONFIDENCE else None
         return None if found is None else found[0]
+
+    def attribute(self, name: str) -> str | None:
+        """Return what was derived of the customer under this name."""
+        return attributes.held(self.f.traits, name)
+
+    def age_band(self, bands: tuple[int, ...]) -> str | None:
+        """Return the band of ages that the customer is in now."""
+        return attributes.age_band(self.f.traits, bands, self.now)
+
+    def is_birthday(self) -> bool:
+        """Return whether it is the customer's birthday now."""
+        return attributes.is_birthday(self.f.traits, self.now)
 
     def features(self, reach: int = len(FEATURES)) -> list[float]:
         """Return what models look at, computed once: the first `reach` of them, or more."""
@@ -152,10 +165,16 @@ def scope_of(
     figures: Mapping[str, Figure],
     value: Value = Value(),  # noqa: B008  # frozen
     of_facets: Iterable[FacetFigure] = (),
+    age: Age | None = None,
 ) -> Scope:
-    """Return all names that expressions may use under these aggregates, tiers of value and facets. An
-    aggregate goes before a facet's figure of the same name: it was there first."""
+    """Return all names that expressions may use under these aggregates, tiers of value and facets; with bands
+    of `age` also the attributes of customers. An aggregate goes before a facet's figure or an attribute of
+    the same name: it was there first."""
     names = NAMES | {figure.name: figure.named() for figure in of_facets}
+    if age is not None:
+        names |= {name: Name("text", f"v.attribute({name!r})", nullable=True) for name in ATTRIBUTES}
+        names[attributes.BIRTHDAY_TODAY] = Name("bool", "v.is_birthday()")
+        names[attributes.AGE_BAND] = Name("text", f"v.age_band({age.bands!r})", nullable=True)
     for name, figure in figures.items():
         names[name] = _figure_name(figure)
     names |= {f"score.{model}": Name("number", f"v.score({model!r})", nullable=True) for model in MODELS}

@@ -11,6 +11,7 @@ from flows.logic.expressions.expression import (
     names_used,
 )
 from flows.logic.expressions.source import Scope
+from flows.logic.fields.attributes import AGE_BAND, BIRTHDAY_TODAY
 from flows.logic.models.binary import BINARY
 from flows.logic.models.recommendation_index import RecommendationIndex
 from flows.logic.profile.aggregates import Figure, read_as_numbers
@@ -116,8 +117,10 @@ class CompiledRules:
         self.version = version
         self.figures = {aggregate.name: Figure(aggregate) for aggregate in rules.aggregate}
         of_facets = [figure for figure in of_facets if figure.name not in self.figures]
-        scope = scope_of(self.figures, rules.value, of_facets)
+        scope = scope_of(self.figures, rules.value, of_facets, rules.age)
         used = {name for _, text in expressions(rules) for name in names_used(text, scope)}
+        self.ages = AGE_BAND in used  # whether time may change what holds: by the age,
+        self.birthdays = BIRTHDAY_TODAY in used  # by the day
         self.of_facets = {figure.name: figure for figure in of_facets if figure.name in used}
         kept = self.figures | self.of_facets
         self.fragments = FragmentRules(kept, rules.value, dedupe, read_as_number(rules))
@@ -216,7 +219,7 @@ def problems(rules: Rules, of_facets: Iterable[FacetFigure] = ()) -> list[tuple[
     """Return the texts that are not expressions, each with its place. (What else is wrong with rules says
     `schemas.config.consistent`.)"""
     figures = {aggregate.name: Figure(aggregate) for aggregate in rules.aggregate}
-    scope = scope_of(figures, rules.value, of_facets)
+    scope = scope_of(figures, rules.value, of_facets, rules.age)
     found = []
     for path, text in expressions(rules):
         compiled = compile_expression(text, scope)

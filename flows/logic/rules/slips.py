@@ -9,11 +9,12 @@ from collections.abc import Collection, Iterable, Iterator
 
 from flows.logic.expressions.expression import ExpressionError, compile_expression, names_used
 from flows.logic.expressions.literals import literals
+from flows.logic.fields.attributes import AGE_BAND, BIRTH_DAY, BIRTHDAY_TODAY, GENDERS, labels
 from flows.logic.profile.aggregates import Figure
 from flows.logic.profile.facet_figures import FacetFigure
 from flows.logic.rules.evaluation_context import scope_of
 from flows.logic.rules.ruleset import expressions
-from schemas.config import Config, On, Rules
+from schemas.config import ATTRIBUTES, Config, On, Rules
 from schemas.config.decode import suggest
 
 Found = Iterator[tuple[str, ExpressionError | str]]
@@ -45,12 +46,17 @@ def _unknown_values(rules: Rules) -> Found:
         "value_tier": ("tier of value", TIERS),
         "type": ("type of event", ["", *TYPES]),
     }
+    attributes = {AGE_BAND: ("band of ages", labels(rules.age.bands)), "gender": ("gender", GENDERS)}
+    figures = {aggregate.name for aggregate in rules.aggregate}  # what is called the same is that
+    values |= {name: known for name, known in attributes.items() if name not in figures}
     for path, text in expressions(rules):
         for literal in literals(text):
             what, known = values.get(literal.name, ("", (literal.value,)))
             if literal.value not in known:
                 there = ", ".join(filter(None, known)) or "none"
-                hint = suggest(literal.value, known) or f"; there is {there}"
+                # of numbers the most alike in writing are not those that were meant
+                near = "" if literal.name == AGE_BAND else suggest(literal.value, known)
+                hint = near or f"; there is {there}"
                 yield path, literal.wrong(f"there is no {what} `{literal.value}`{hint}")
 
 
@@ -98,9 +104,20 @@ def _fired_by(on: On) -> Iterator[tuple[str, str]]:
             yield key, f"{key.partition('_')[0]} {name}"
 
 
+def underived(config: Config) -> Iterator[tuple[str, str]]:
+    """Yield the attributes that rules look at and that nothing derives."""
+    figures = {entry.name for entry in config.aggregate}
+    needed = {name: name for name in ATTRIBUTES} | {BIRTHDAY_TODAY: BIRTH_DAY}
+    scope = scope_of({}, age=config.age)
+    for path, text in expressions(config):
+        for name in sorted(needed.keys() & names_used(text, scope) - figures):
+            if needed[name] not in config.privacy.attributes:
+                yield path, f"`{name}` is not known: add `{needed[name]}` to `privacy.attributes`"
+
+
 def _segments(rules: Rules, of_facets: Iterable[FacetFigure]) -> Found:
     figures = {aggregate.name: Figure(aggregate) for aggregate in rules.aggregate}
-    scope = scope_of(figures, rules.value, of_facets)
+    scope = scope_of(figures, rules.value, of_facets, rules.age)
     seen: dict[str, str] = {}
     for i, segment in enumerate(rules.segment):
         path, last = f"segment[{i}].when", i == len(rules.segment) - 1

@@ -209,6 +209,31 @@ SLIPS = [
         "= 'events > 1'}, {name = 'c', when = 'True'}]",
         "same `when`",
     ),
+    (
+        "tag = [{name = 't', when = 'age_band == \"35-39\"'}]\nprivacy.attributes = ['gender']",
+        "`age_band` is not known: add `age_band` to `privacy.attributes`",
+    ),
+    (
+        "tag = [{name = 't', when = 'birthday_today'}]\nprivacy.attributes = ['gender']",
+        "`birthday_today` is not known: add `birth_month_day` to `privacy.attributes`",
+    ),
+    (
+        "tag = [{name = 't', when = 'age_band == \"35-40\"'}]\nprivacy.attributes = ['age_band']",
+        "there is no band of ages `35-40`; there is 0-13, 14-17, 18-24, 25-29, 30-34, 35-39, ",
+    ),
+    (
+        "tag = [{name = 't', when = '\"femail\" == gender'}]\nprivacy.attributes = ['gender']",
+        "there is no gender `femail`; did you mean `female`?",
+    ),
+    (
+        "privacy.attributes = ['age']",
+        "expected one of age_band, birth_month_day, gender, occupation, region, city; got 'age'",
+    ),
+    ("age.bands = [18, 18]", "expected an age above 18, got 18"),
+    ("age.bands = []", "age.bands: expected"),
+    ("gateway.gpc_updated = '2026-02-30'", "there is no such day, got '2026-02-30'"),
+    ("gateway.gpc_updated = 'yes'", "gateway.gpc_updated: expected a date, such as 2026-03-01, or nothing"),
+    ("age.bands = [18, 121]", "age.bands[1]: expected"),
     ("segment = [{name = 'a', when = 'False'}, {name = 'b', when = 'True'}]", "never holds"),
     ("segment = [{name = 'a', when = 'events > 1'}]", "expected `True`, got `events > 1`"),
     (
@@ -242,6 +267,8 @@ def test_what_can_be_read_and_not_meant_is_an_error(
 
 
 FINE = [
+    'aggregate = [{name = "gender", of = "count"}]\ntag = [{name = "a", when = "gender > 3"}]',
+    "privacy.attributes = ['region']\ntag = [{name = 'a', when = 'region == \"浙江省\" or has(region)'}]",
     'tag = [{name = \'a\', when = \'stage in ("lost", "won_back") or segment == ""\'}]',
     "tag = [{name = 'a', when = 'events > 3'}, {name = 'b', when = '\"a\" in tags and cluster == \"c2\"'}]",
     "segment = [{name = 'a', when = 'events > 1'}, {name = 'b', when = 'True'}]",
@@ -295,3 +322,13 @@ def test_what_is_wrong_with_a_rule_is_said_once(shop: Path, capsys: pytest.Captu
     text += '{name = "u", on = {score_above = {love = 0.5}}}]'
     _, out = printed(shop, text, capsys)
     assert out.splitlines()[-1] == "5 errors"
+
+
+def test_a_whole_date_of_birth_in_the_open_is_a_warning(
+    shop: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out = printed(shop, "\n[privacy]\nattributes = ['age_band', 'birth_month_day']\n", capsys)
+    assert code == 0
+    assert "3: privacy.attributes: warning: `age_band` (kept as year and month) and `birth_month_day`" in out
+    assert "age_band (demographic)" in out
+    assert "warning" not in printed(shop, "\n[privacy]\nattributes = ['age_band', 'city']\n", capsys)[1]

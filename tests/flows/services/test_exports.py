@@ -17,6 +17,7 @@ from flows.cli.import_screen import run
 from flows.lab.evaluate import matching_trial
 from flows.lab.evaluate.input_table import read
 from flows.logic.expressions.numbers import number_of
+from flows.logic.fields.attributes import PREFIX
 from flows.logic.message import Checked
 from flows.resolve import Resolver
 from flows.runtime.deployment import Deployment
@@ -153,6 +154,26 @@ def test_times_as_unix_time_are_times_in_text_files_too(tmp_path: Path, texts: l
         1_772_809_440_000,
         1_772_809_441_000,
     ]
+
+
+@by_name
+def test_the_month_of_birth_is_derived_from_all_of_them(export: Export, tmp_path: Path) -> None:
+    config = configured(tmp_path)
+    privacy = msgspec.structs.replace(config.privacy, attributes=("age_band", "birth_month_day"))
+    config = msgspec.structs.replace(config, privacy=privacy)
+    pairs = tuple(f"{column}={field}" for column, field in zip(export.columns, FIELDS, strict=True))
+    validator = Deployment(config).validator(NO_KEY)
+    path = written(export, tmp_path)
+    job = Job(path, pairs, "identify", None, "import", None, None)
+    batches = Reader(job, TableFile(path), validator, "import", config).batches(lambda: 1_774_000_000_000)
+    events = [validator.check(raw) for batch in batches for _, raw in batch.events]
+    derived = [
+        (one.traits[f"{PREFIX}age_band.stated"], one.traits[f"{PREFIX}birth_month_day.stated"])
+        for one in events
+        if isinstance(one, Checked)
+    ]
+    born = [person.born.isoformat() for person in export.people]
+    assert derived == [(day[:7], day[5:]) for day in born]
 
 
 def test_all_thirty_for_real_are_six_customers(

@@ -1,6 +1,7 @@
 """`millrace check FILE --event EVENTS`: what an event would do, with nothing running."""
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,33 @@ def test_an_event_is_translated_masked_and_followed_to_its_trigger(
     assert any(line.startswith("known by user_id") for line in lines)
     assert "u-secret-77" not in " ".join(lines)
     assert "ana@example.com" not in " ".join(lines)
+
+
+def test_what_rules_may_see_of_personal_data_is_said(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shop.write_text(
+        shop.read_text()
+        + """
+[privacy]
+attributes = ["age_band", "gender", "region"]
+[[tag]]
+name = "members_of_35"
+when = 'age_band == "35-39" and gender == "female"'
+"""
+    )
+    now = time.gmtime()
+    born = f"{now.tm_year - 36}-06-15"
+    traits = {"生日": born, "性别": "女", "address": "浙江省杭州市西湖区文三路123号"}
+    event = {"type": "identify", "userId": "u-1", "messageId": "m-1", "traits": traits}
+    code, lines = said(shop, json.dumps(event), capsys)
+    assert code == 0
+    assert {
+        "attribute age_band: 35-39",
+        "attribute gender: female",
+        "attribute region: 浙江省",
+        "tag members_of_35 begins",
+    } <= set(lines)
+    assert "文三路" not in " ".join(lines)
+    assert born not in " ".join(lines)
 
 
 def test_events_follow_one_another(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -186,6 +186,7 @@ def test_what_phones_tell() -> None:
 def test_what_cities_tell() -> None:
     assert says("city", "深圳市")["province"] == says("city", "深圳")["province"] == "广东省"
     assert says("city", "海口")["province"] == "海南省"  # of Guangdong until 1988
+    assert says("city", "大连")["province"] == "辽宁省"  # 旅大 until 1980
     assert says("city", "昆山")["province"] == "江苏省"
     assert says("city", "上海")["province"] == "上海市"
     assert says("city", "Köln") == {}

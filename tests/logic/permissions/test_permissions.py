@@ -7,7 +7,7 @@ from flows.logic.permissions.categories import Categories
 from flows.logic.permissions.permissions import Permissions
 from flows.logic.permissions.statements import Stated, Words, stated, take, together
 from flows.logic.permissions.withholding import WITHHELD, rewritten
-from schemas.config import Category, Consent, Purpose
+from schemas.config import ATTRIBUTES, Category, Consent, Purpose
 from schemas.records.consents import MARK_BYTES, Consents, Word, packed, unpacked
 
 NOW_MS = 1_767_225_600_000
@@ -151,6 +151,15 @@ def test_a_record_begins_with_a_mark_of_what_it_says() -> None:
     assert packed(one) == packed(same)
     assert unpacked(packed(one)) == same
     assert packed(one)[:MARK_BYTES] != packed(Consents({"sms": word(True, 1)}))[:MARK_BYTES]
+
+
+def test_what_is_derived_of_a_customer_belongs_to_its_category_unless_the_file_says_another() -> None:
+    def of(categories: Categories) -> list[str]:
+        return [categories.of_field(f"$attribute.{name}.stated") for name in ATTRIBUTES]
+
+    assert of(CATEGORIES) == [*["demographic"] * 4, "location", "location"]
+    told = Categories((Category(name="hobby", fields=("occupation", "ageBand")),), {}, ())
+    assert of(told) == ["hobby", "demographic", "demographic", "hobby", "location", "location"]
 
 
 def test_the_archive_keeps_an_event_without_what_is_denied() -> None:

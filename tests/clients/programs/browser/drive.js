@@ -1,4 +1,5 @@
 // Run a page's script in a real Chromium: URL KEY USER SCRIPT [argument]. The script is bundled, and says `done` in the console.
+// HEADERS (JSON) in the environment: what the browser says with each request besides.
 const http = require('http')
 const { chromium } = require('playwright-core')
 const { buildSync } = require('esbuild')
@@ -24,7 +25,7 @@ const run = async () => {
   }).listen(0, '127.0.0.1')
   await new Promise((listening) => shop.on('listening', listening))
   const browser = await chromium.launch({ executablePath: process.env.CHROMIUM, args: QUIET })
-  const page = await browser.newPage()
+  const page = await browser.newPage({ extraHTTPHeaders: JSON.parse(process.env.HEADERS || '{}') })
   const said = []
   page.on('pageerror', (error) => said.push(`error in the page: ${error.message}`))
   page.on('requestfailed', (failed) => said.push(`failed: ${failed.url()} ${failed.failure().errorText}`))
