@@ -24,6 +24,7 @@ from typing import Any, Final
 
 from flows.logic.fields import births, regions
 from flows.logic.fields.births import Birth
+from flows.logic.fields.documents import FOREIGNER
 from flows.logic.fields.regions import Place
 from flows.logic.fields.values import Bad, Checked, Good, text_of
 from schemas.config import ATTRIBUTES, FieldKind
@@ -119,8 +120,12 @@ class Attributes:
 
 
 def _registered(checked: Good) -> Place:
-    """Where the number of an ID was given, which is where somebody was born rather than where they live."""
-    return regions.of_code(checked.value[:4], checked.says.get("province", ""))
+    """Where the number of an ID was given, which is where somebody was born rather than where they live. A
+    foreigner's card has only the province where it was applied for."""
+    province = checked.says.get("province", "")
+    if checked.value.startswith(FOREIGNER):
+        return regions.of_text(province)
+    return regions.of_code(checked.value[:4], province)
 
 
 def _area(checked: Good) -> Place:

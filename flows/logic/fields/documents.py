@@ -21,7 +21,7 @@ _PASSPORT: Final = re.compile(r"(?=(?:[A-Z]*\d){4})[A-Z0-9]{6,9}")
 _CHINESE_PASSPORT: Final = re.compile(r"[DEGPS]\d{8}|E[A-HJ-NP-Z]\d{7}|[DPS]E\d{7}|1[45]\d{7}")
 
 _TAIWAN_RESIDENTS: Final = "830000"
-_FOREIGNER: Final = "9"
+FOREIGNER: Final = "9"
 
 _DATED: Final = re.compile(r"\[(\d*)-(\d*)\](.+)")
 
@@ -66,7 +66,7 @@ def resident_id(value: str, _countries: tuple[str, ...] = ()) -> Checked:
 def _registered(code: str, year: int) -> dict[str, str]:
     if code == _TAIWAN_RESIDENTS:
         return {"province": "台湾省"}
-    if code[0] == _FOREIGNER:
+    if code[0] == FOREIGNER:
         return {"province": province_of(f"{code[1:3]}0000")} if code[3:] != "000" else {}
     province = province_of(code)
     listed = next((says["county"] for _, says in numdb.get("cn/loc").info(code) if "county" in says), "")

@@ -287,6 +287,7 @@ def test_any_text_is_a_known_place_or_none(text: str) -> None:
         ({"address": {}, "province": ""}, None, None),
         ({"idNumber": resident_id("210203", date(1990, 3, 7), 12)}, "辽宁省", "大连市"),
         ({"idNumber": resident_id("830000", date(1990, 3, 7), 12)}, "台湾省", None),
+        ({"idNumber": resident_id("953156", date(1990, 3, 7), 12)}, "云南省", None),  # of a foreigner
         ({"phone": "0571-88888888"}, "浙江省", "杭州市"),
         ({"phone": "010-62345678"}, "北京市", "北京市"),
         ({"phone": "13800138000"}, None, None),  # bought somewhere, used anywhere
