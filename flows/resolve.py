@@ -96,6 +96,7 @@ class Resolver:
             validator.identifiers, [key.source for key in config.gateway.write_keys if key.merges]
         )
         self._suspended = frozenset(directory.suspended())
+        self._erasures = directory.erasures()
         self._known: set[bytes] = set()
         self._committed = dict(positions or {})
         self._content = (
@@ -231,19 +232,18 @@ class Resolver:
         received = max((event.received_ms for event in window.events), default=0)
         dead = [self._letter(window, index, reject, now) for index, reject in judged.rejects]
         for attempt in range(STALE_RETRIES):
-            sealed = self._patiently(partial(self._groups, judged, now, plan_all=attempt > 0))
-            if sealed is None:
-                return None
-            groups, news = sealed
-            commit = _window_commit(judged, groups)
-            _add_consents(commit, judged.ruling)
-            commit.dead, commit.rejected, commit.time_ms = dead, rejected, received
             try:
+                sealed = self._patiently(partial(self._groups, judged, now, plan_all=attempt > 0))
+                if sealed is None:
+                    return None
+                groups, news = sealed
+                commit = _window_commit(judged, groups)
+                _add_consents(commit, judged.ruling)
+                commit.dead, commit.rejected, commit.time_ms = dead, rejected, received
+                commit.erasures = self._erasures
                 result = self._patiently(partial(self._write, judged, commit))
             except Stale:
-                self._spoken = self._directory.has_consents()
-                self._suspended = frozenset(self._directory.suspended())
-                judged.groups = self._grouped(judged.checked)
+                self._catch_up(judged)
                 continue
             if result is None:
                 return None
@@ -256,6 +256,17 @@ class Resolver:
             _measure(window, judged, result, rejected)
             return window
         raise Stale(f"a window of {window.partition} was stale {STALE_RETRIES} times in a row")
+
+    def _catch_up(self, judged: Judged) -> None:
+        """Make the window again, by what is suspended and who is erased now: of who comes back the plain user
+        id is not known any more."""
+        self._spoken = self._directory.has_consents()
+        self._suspended = frozenset(self._directory.suspended())
+        erasures = self._directory.erasures()
+        if erasures != self._erasures:
+            self._erasures = erasures
+            self._known.clear()
+        judged.groups = self._grouped(judged.checked)
 
     def _say_suspended(self) -> None:
         before, self._suspended = self._suspended, frozenset(self._directory.suspended())
@@ -367,6 +378,8 @@ class Resolver:
             if secret or checked[index].record
         }
         keys = self._keys.of(sealing, create=True) if sealing else {}
+        if len(keys) < len(sealing):
+            raise Stale(f"somebody was erased since a window of {judged.window.partition} was planned")
         for joint, routed, secrets in drafts:
             for index, fact, secret in zip(joint, routed.facts, secrets, strict=True):
                 event = checked[index]

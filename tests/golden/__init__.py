@@ -28,7 +28,7 @@ from schemas.records.identity_graph import Group, Identifier, Order, Put, Routed
 from schemas.records.journal import JournalKind, Journalled, WindowContent
 from schemas.records.outbox_lanes import Lane
 from schemas.records.personal_findings import FieldFindings, PersonalFindings
-from schemas.records.shard_log import Announced, Expect, Lend, NotSent, Retire, Split, Tick
+from schemas.records.shard_log import Announced, Erase, Expect, Lend, NotSent, Retire, Split, Tick
 from schemas.wire.events import DeadLetter, Fact, Quarantined, RawEvent, Unlearnt
 from schemas.wire.triggers import Absorb, Decision, Example, Receipt, Trigger
 from state.model_store import Announcement, Checkpoint
@@ -146,6 +146,7 @@ _commit = WindowCommit(
     orders=[Order(kind="link", a=A, b=B, by="steward", note=b"note", forced=True, origins=True)],
     time_ms=NOW,
     puts=[Put("mk", b"8 bytes.", b"origins"), Put("mr", A, None)],
+    erasures=2,
 )
 
 SAMPLES: dict[str, Any] = {
@@ -200,6 +201,7 @@ SAMPLES: dict[str, Any] = {
         Lend(root=A, to=B, identifier=C, origin=A, later=1, home=B),
         Retire(retired=A, survivor=B, origins=[A, C], union=7, one=C, other=B),
         Split(A, B, [B, C], 7),
+        Erase(A),
         Tick(NOW),
         Announced("learn:churn", 4),
         Trigger(
