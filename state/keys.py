@@ -246,6 +246,10 @@ class DataKeys:
         with writing():
             return sum(bool(wrapped) for wrapped in pipeline.execute()[::2])
 
+    def buckets(self, origins: Iterable[bytes]) -> list[bytes]:
+        """Return the keys in Redis under which the data keys of these lie."""
+        return sorted({self._bucket(origin) for origin in origins})
+
     def destroyed(self) -> Iterator[bytes]:
         """Yield the origins whose keys were destroyed."""
         for bucket in self._redis.scan_iter(match=self._names.data_keys + b"*", count=PAGE):

@@ -21,7 +21,7 @@ from schemas.records.identity_graph import (
     shard_of,
 )
 from schemas.records.journal import JournalKind, Journalled
-from schemas.records.match_log import AnyMatchKind, MatchKind
+from schemas.records.match_log import MATCH_KINDS, AnyMatchKind, MatchKind
 from schemas.records.shard_log import (
     Announced,
     Erase,
@@ -315,8 +315,8 @@ class MemoryDirectory(MemoryLedger):
         return True
 
     def _hear(self, body: bytes, time_ms: int) -> None:
-        is_records = body[:1] == MatchKind.RECORDS.encode()
-        self._say(MatchKind.RECORDS if is_records else MatchKind.DECISIONS, body[1:], time_ms)
+        kind = next(kind for kind in MATCH_KINDS if body[:1] == kind.encode())
+        self._say(kind, body[1:], time_ms)
         self.journal.append((JournalKind.HEARD, body))
 
     def _take_in(self, kind: Kind, origin: bytes, message: bytes) -> bool:

@@ -35,6 +35,9 @@ class Names:
         self.given_up = self.directory + b"given_up"  # hash: supervisor -> processes that it has given up
         # what looks like personal data. hash: worker -> its findings
         self.personal = p + b":{quality}:personal"
+        # what customers ask for; apart from the directory, which a rebuild makes anew
+        self.requests = p + b":{privacy}:requests"  # hash: id -> request
+        self.open_requests = p + b":{privacy}:open"  # set: ids of those that are not done
         # and who listens to changes: written to see that it has heard of all before
         self.barrier = p + b":{copy}:"
         # keys of origins and disabled endpoints

@@ -41,4 +41,4 @@ def test_they_are_those_of_what_is_stored() -> None:
     assert letters(Lane) == {
         "TRIGGERS": "t", "ABSORBS": "i", "EXAMPLES": "x", "DECISIONS": "d", "QUARANTINE": "q",
     }  # fmt: skip
-    assert letters(MatchKind) == {"RECORDS": "r", "DECISIONS": "d"}
+    assert letters(MatchKind) == {"RECORDS": "r", "DECISIONS": "d", "ERASED": "x"}
