@@ -63,9 +63,7 @@ def verified(document: bytes, public: str) -> dict[str, Any]:
     except ValueError:
         raise Foreign(f"expected a public key of {KEY_BYTES} bytes in base64, got {public[:64]!r}") from None
     if signed.key != public:
-        raise Foreign(
-            f"the receipt names the key {signed.key[:64]!r}, expected {public}: it is not from here"
-        )
+        raise Foreign(f"expected a receipt of the key {public}, this one names {signed.key[:64]!r}")
     try:
         key.verify(signature, canonical)
     except InvalidSignature:

@@ -147,7 +147,7 @@ class Erasing:
                 return self._at(request, Step.DONE, note="nobody is known by this id")
             return _replace(request, origins=members, shards=self._shards(members))
         known = b"".join(request.origins)
-        self._order([Order("detach", request.customer, by=PARTITION, note=known, origins=True)])
+        self.order([Order("detach", request.customer, by=PARTITION, note=known, origins=True)])
         root = parts.directory.root(request.customer)
         members, identifiers = parts.ledger.members(root)
         if not members:
@@ -174,7 +174,7 @@ class Erasing:
         is_matched = parts.matched is None or parts.matched() >= request.mark["match"]
         if not is_matched and not self._has_waited(request, MATCH_S):
             return None
-        if not request.names and parts.connectors:  # before the keys go; saved before they do
+        if not request.names and parts.connectors and not request.again:  # saved before the keys go
             return _replace(request, names=parts.seal(pack_names(parts.names(root))))
         destroyed = parts.keys.destroy(request.origins)
         parts.copy_keys(request.origins)
@@ -186,7 +186,7 @@ class Erasing:
         parts = self._parts
         root = parts.directory.root(request.customer)
         puts = [] if parts.matched is not None else [Put("mr", origin, None) for origin in request.origins]
-        self._order([Order("erase", request.customer, by=PARTITION, origins=True)], puts)
+        self.order([Order("erase", request.customer, by=PARTITION, origins=True)], puts)
         log_end = parts.directory.heads()[shard_of(root, parts.shard_count)]
         return self._at(request, Step.GONE, mark={"log": log_end, "shard": shard_of(root, parts.shard_count)})
 
@@ -206,7 +206,7 @@ class Erasing:
     def _swept(self, request: PrivacyRequest) -> PrivacyRequest | None:
         parts, now_ms = self._parts, self._parts.clock_ms()
         due = [one for one in parts.connectors if is_due(request.answers.get(one.name), now_ms)]
-        if due:
+        if due and not request.again:  # they were told the first time
             names = unpack_names(parts.unseal(request.names)) if request.names else {}
             said = {one.name: parts.ask(one, request, names, now_ms) for one in due}
             return _replace(request, answers=request.answers | said)
@@ -252,7 +252,8 @@ class Erasing:
         named = {name for union in found for name in (union.retired, union.survivor, union.one, union.other)}
         return sorted({shard_of(origin, self._parts.shard_count) for origin in {*members, *named}})
 
-    def _order(self, orders: list[Order], puts: Sequence[Put] = ()) -> None:
+    def order(self, orders: list[Order], puts: Sequence[Put] = ()) -> None:
+        """Have the directory carry these out, in one commit. Raises `LogFull`, `Fenced`."""
         directory = self._parts.directory
         before = directory.offsets().get(PARTITION, -1)
         window = WindowCommit(
