@@ -24,10 +24,13 @@ class PrivacyRequests:
     def add(self, request: PrivacyRequest) -> bool:
         """Keep a new request, and return True; False where there is one with its id. Raises `LogFull`."""
         pipeline: Any = self._redis.pipeline(transaction=True)
+        pipeline.sadd(self._open, request.id)  # one that is done already is taken out again by who reads it
         pipeline.hsetnx(self._all, request.id, _encode(request))
-        pipeline.sadd(self._open, request.id)
         with writing():
-            return bool(pipeline.execute()[0])
+            is_open, is_new = pipeline.execute()
+        if is_open and not is_new:
+            self._redis.srem(self._open, request.id)
+        return bool(is_new)
 
     def get(self, name: str) -> PrivacyRequest | None:
         """Return the request with this id."""

@@ -241,7 +241,10 @@ end
 for id, is in pairs(new_alones) do
   if is then call('HSET', bucket('a:', id), id, '') else call('HDEL', bucket('a:', id), id) end
 end
-for origin, mark in pairs(new_marks) do call('HSET', bucket('x:', origin), origin, mark) end
+for origin, mark in pairs(new_marks) do
+  call('HSET', bucket('x:', origin), origin, mark)
+  if mark == 'e' then call('HDEL', bucket('c:', origin), origin) end
+end
 if next(new_marks) then call('HINCRBY', P .. 'meta', 'erased', 1) end
 for root, packed in pairs(new_unions) do
   if packed == '' then call('HDEL', bucket('u:', root), root) else call('HSET', bucket('u:', root), root, packed) end

@@ -109,6 +109,9 @@ class MemoryDirectory(MemoryLedger):
         self._check_room({*facts, *map(self._shard_of, _concerned(changes))})
         # from here on nothing is refused
         self._erasures += graph.marks != self.graph.marks
+        for origin, mark in graph.marks.items():
+            if mark == ERASED:
+                self.kept.pop(("c", origin), None)
         self.graph = graph
         self._append_all(facts, changes)
         self._tell_matching(landed, changes, window.time_ms)

@@ -28,6 +28,7 @@ from schemas.records.identity_graph import Group, Identifier, Order, Put, Routed
 from schemas.records.journal import JournalKind, Journalled, WindowContent
 from schemas.records.outbox_lanes import Lane
 from schemas.records.personal_findings import FieldFindings, PersonalFindings
+from schemas.records.privacy_requests import Answer, PrivacyRequest, Step
 from schemas.records.shard_log import Announced, Erase, Expect, Lend, NotSent, Retire, Split, Tick
 from schemas.wire.events import DeadLetter, Fact, Quarantined, RawEvent, Unlearnt
 from schemas.wire.triggers import Absorb, Decision, Example, Receipt, Trigger
@@ -202,6 +203,28 @@ SAMPLES: dict[str, Any] = {
         Retire(retired=A, survivor=B, origins=[A, C], union=7, one=C, other=B),
         Split(A, B, [B, C], 7),
         Erase(A),
+        PrivacyRequest(
+            id="erase-616161616161616161616161",
+            right="erase",
+            customer=A,
+            regime="pipl",
+            asked_ms=NOW,
+            due_ms=NOW + 9,
+            by="command",
+            step=Step.SWEPT,
+            times={"asked": NOW, "detached": NOW + 1},
+            origins=[A, B],
+            shards=[1, 3],
+            identifiers=[A, C],
+            names=b"sealed",
+            answers={"crm": Answer("waiting", "status 503", NOW + 3, 2, NOW + 4)},
+            counts={"origins": 2},
+            joined="erase-1",
+            again=True,
+            mark={"log": 7},
+            note="as asked",
+            receipt=b"{}",
+        ),
         Tick(NOW),
         Announced("learn:churn", 4),
         Trigger(
