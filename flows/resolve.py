@@ -23,7 +23,7 @@ from flows.logic.resolution.consents import ConsentRules, Ruling
 from flows.logic.resolution.identity_orders import OrderReader
 from flows.logic.resolution.joint_window import Joint, group
 from flows.logic.resolution.validation import Validator
-from flows.runtime.archived_windows import packer
+from flows.runtime.archived_windows import WindowPacker
 from flows.runtime.engine import Stop, run_flow
 from flows.runtime.limits import RejectBrake
 from flows.runtime.patience import patiently
@@ -99,9 +99,9 @@ class Resolver:
         self._erasures = directory.erasures()
         self._known: set[bytes] = set()
         self._committed = dict(positions or {})
-        self._content = (
-            packer(config, keys, seal, self._consents.categories) if config.archive.enabled else None
-        )
+        self._content: WindowPacker | None = None
+        if config.archive.enabled:
+            self._content = WindowPacker(config, keys, seal, self._consents.categories, directory.erased)
 
     def judge(self, window: Window, aliases: Collection[int] | None = None) -> Judged:
         """Validate the events of a window and group them. `aliases`: the indexes of those refused, where that
@@ -266,6 +266,9 @@ class Resolver:
         if erasures != self._erasures:
             self._erasures = erasures
             self._known.clear()
+            self._keys.forget()
+            if self._content is not None:
+                self._content.forget()
         judged.groups = self._grouped(judged.checked)
 
     def _say_suspended(self) -> None:

@@ -235,6 +235,10 @@ class DataKeys:
         if create and (absent := [origin for origin, wrapped in stored.items() if wrapped is None]):
             self._create(absent)
 
+    def forget(self) -> None:
+        """Ask Redis again from here on: keys were destroyed."""
+        self._cache.clear()
+
     def destroy(self, origins: Sequence[bytes]) -> int:
         """Destroy the keys of these origins, for ever; return how many had one. Raises `LogFull` where the
         server has no room."""

@@ -146,6 +146,12 @@ def text_id(identity: bytes) -> str:
     return identity.hex()
 
 
+def following(origin: bytes) -> bytes:
+    """Return the name that is tried after one that is taken."""
+    number: int = (int.from_bytes(origin) + 1) % (1 << 8 * ID_BYTES)
+    return number.to_bytes(ID_BYTES)
+
+
 def shard_of(root: bytes, count: int) -> int:
     """Return the shard that holds the customer with this root origin."""
     return int.from_bytes(root[:2]) % count

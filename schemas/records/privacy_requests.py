@@ -45,6 +45,7 @@ class PrivacyRequest(msgspec.Struct, array_like=True, frozen=True):
     step: str = Step.ASKED  # of other rights than `erase`: asked, done or refused
     times: dict[str, int] = {}  # step -> when it was reached
     origins: list[bytes] = []  # erase: all of the customer
+    users: list[bytes] = []  # erase: hashes of its user ids, which keys are named after as well
     shards: list[int] = []  # erase: where something of it may lie
     identifiers: list[bytes] = []  # erase: its hashes, until nothing is looked for by them any more
     names: bytes = b""  # erase: field -> value for receivers, sealed; until all have answered

@@ -8,7 +8,7 @@ one window does to it: `graph_window`, with `graph_guards`, `graph_unions`, `gra
 from collections import Counter
 from collections.abc import Sequence
 
-from schemas.records.identity_graph import ID_BYTES, Identifier, Pair, Union, WindowCommit, WindowResult
+from schemas.records.identity_graph import Identifier, Pair, Union, WindowCommit, WindowResult, following
 from schemas.records.shard_log import Lend
 from state.directory.handed_over import HandOvers
 from state.directory.policy import Policy
@@ -72,7 +72,7 @@ class Graph:
     def found(self, origin: bytes) -> bytes:
         """Found a customer, and return its origin: the identifier, or the next free value."""
         while origin in self.records or origin in self.roots or origin in self.marks:
-            origin = ((int.from_bytes(origin) + 1) % 2 ** (8 * ID_BYTES)).to_bytes(ID_BYTES)
+            origin = following(origin)
         self.records[origin] = Record((origin,))
         return origin
 

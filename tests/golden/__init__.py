@@ -214,6 +214,7 @@ SAMPLES: dict[str, Any] = {
             step=Step.SWEPT,
             times={"asked": NOW, "detached": NOW + 1},
             origins=[A, B],
+            users=[C],
             shards=[1, 3],
             identifiers=[A, C],
             names=b"sealed",

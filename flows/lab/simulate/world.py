@@ -191,6 +191,9 @@ class Keys:
                 self._cache[origin] = Key(origin)
         return {origin: self._cache[origin] for origin in origins if origin in self._cache}
 
+    def forget(self) -> None:
+        self._cache.clear()
+
     def destroy(self, origins: Sequence[bytes]) -> int:
         held = self._stored.intersection(origins)
         self._stored -= held

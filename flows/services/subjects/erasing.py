@@ -33,7 +33,7 @@ from flows.services.subjects.sweeping import queued, sweep_dead_letters, sweep_l
 from flows.services.subjects.telling import Telling, is_due, pack_names, unpack_names
 from schemas.config import Connector
 from schemas.errors import Foreign
-from schemas.records.identity_graph import Order, Put, WindowCommit, shard_of
+from schemas.records.identity_graph import Identifier, Order, Put, WindowCommit, shard_of
 from schemas.records.match_log import MatchKind
 from schemas.records.outbox_lanes import Lane
 from schemas.records.privacy_requests import Answer, PrivacyRequest, Step
@@ -142,11 +142,12 @@ class Erasing:
         if not request.again and not self._drained(request):
             return None
         if not request.origins:  # said first: whoever finds the customer detached knows by which request
-            members, _ = parts.ledger.members(parts.directory.root(request.customer))
+            members, identifiers = parts.ledger.members(parts.directory.root(request.customer))
             if not members:
                 return self._at(request, Step.DONE, note="nobody is known by this id")
-            return _replace(request, origins=members, shards=self._shards(members))
-        known = b"".join(request.origins)
+            users = _users(identifiers)
+            return _replace(request, origins=members, users=users, shards=self._shards(members))
+        known = b"".join((*request.origins, *request.users))
         self.order([Order("detach", request.customer, by=PARTITION, note=known, origins=True)])
         root = parts.directory.root(request.customer)
         members, identifiers = parts.ledger.members(root)
@@ -160,6 +161,7 @@ class Erasing:
             request,
             Step.DETACHED,
             origins=members,
+            users=_users(identifiers),
             shards=shards,
             identifiers=[identifier.hash for identifier in identifiers],
             mark={"log": log_end, "match": parts.directory.said_last()},
@@ -176,8 +178,9 @@ class Erasing:
             return None
         if not request.names and parts.connectors and not request.again:  # saved before the keys go
             return _replace(request, names=parts.seal(pack_names(parts.names(root))))
-        destroyed = parts.keys.destroy(request.origins)
-        parts.copy_keys(request.origins)
+        names = [*dict.fromkeys((*request.origins, *request.users))]
+        destroyed = parts.keys.destroy(names)
+        parts.copy_keys(names)
         counts = request.counts | {"data_keys": destroyed}
         note = request.note if is_matched else "`match` does not run: it forgets the customer when it does"
         return self._at(request, Step.SETTLED, counts=counts, note=note)
@@ -281,6 +284,10 @@ class Erasing:
 
     def _has_waited(self, request: PrivacyRequest, seconds: float) -> bool:
         return self._parts.clock_ms() - request.times[request.step] > seconds * 1000
+
+
+def _users(identifiers: Sequence[Identifier]) -> list[bytes]:
+    return [identifier.hash for identifier in identifiers if identifier.strength == 0]
 
 
 def erasing_of(deployment: Deployment, *, directory: Directory | None = None) -> Erasing:

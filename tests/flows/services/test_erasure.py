@@ -11,13 +11,18 @@ from typing import Any
 import pytest
 
 from flows.archive import Archiver
-from flows.dispatch.admission import Admission, Admitted, Dropped, doors, erased
+from flows.dispatch.admission import Admission, doors
+from flows.dispatch.erased_gate import erased_gate
+from flows.dispatch.verdicts import Admitted, Dropped
+from flows.logic.shard.state import decode_sensitive
+from flows.runtime.archived_windows import events_of, unpacked
 from flows.runtime.deployment import Deployment
 from flows.services import backups, rebuild, restore, switching
 from flows.services.subjects import requests, returning
 from flows.services.subjects.erasing import Erasing, Parts, parts_of
 from schemas.errors import Foreign, Unusable
 from schemas.records.identity_graph import undo
+from schemas.records.journal import JournalKind
 from schemas.records.privacy_requests import Step
 from state.history.data_key_copy import KeyCopy
 from state.receipts import verified
@@ -276,7 +281,7 @@ def test_the_door_refuses_the_erased_and_nobody_else(site: Erased) -> None:
     live(site)
     [user, other] = hashes(site, ("user_id", "ana"), ("user_id", "bea"))
     site.erase("user_id:ana")
-    gate = erased(site.deployment)
+    gate = erased_gate(site.deployment)
     said = gate([trigger(1, customer=user.hex()), trigger(2, customer=other.hex()), trigger(3, customer="?")])
     assert [isinstance(one, Dropped) for one in said] == [True, False, False]
 
@@ -469,3 +474,58 @@ def archived(site: Erased, archiver: Archiver) -> None:
     while archiver.round(block_ms=0):
         pass
     archiver.close()
+
+
+def test_neither_archive_nor_backup_can_be_read_any_more(tmp_path: Path, redis_url: str) -> None:
+    """With all that an operator still has: the key file, the key copy, and what lies in the folders. (But for
+    what was rejected: nobody knows whose it was.)"""
+    site = Erased(tmp_path, redis_url).start()
+    assert isinstance(site, Erased)
+    archiver = site.archiver()
+    site.say(identify("ana", "ana@example.org", anonymousId="ana-phone"), identify("bea", "bea@example.org"))
+    site.say(viewed(userId="ana", properties={"sku": "secret-wish"}), viewed(userId="bea"))
+    site.settle()
+    manifest = backups.make(site.deployment)
+    archived(site, archiver)
+    assert {"ana@example.org", '"ana"', "secret-wish"} <= readable(site, manifest.name)
+    site.erase("user_id:ana")
+    assert readable(site, manifest.name) == {"bea@example.org", '"bea"'}
+    archiver = site.archiver()
+    site.say(viewed(userId="ana"))  # who comes back is somebody else, whose events can be read
+    archived(site, archiver)
+    assert readable(site, manifest.name) == {"bea@example.org", '"bea"', '"ana"'}
+
+
+def readable(site: Erased, backup: str) -> set[str]:
+    """Which of the plain values can be had of archive and backup with the keys that are left."""
+    other = Erased(site.folder, site.url, "look")
+    deployment = other.deployment
+    copy = deployment.key_copy()
+    copy.load(deployment.client, deployment.names)
+    copy.close()
+    archive = bytearray()
+    for entry in deployment.archive.entries(0):
+        if entry.entry.kind == JournalKind.WINDOW:
+            events = events_of(unpacked(entry.entry.content), deployment.data_keys)
+            archive += b"".join(event.value for event in events if event is not None)
+    found = archive.copy()  # of the backup no general properties: those are not sealed
+    for record in deployment.backups.records(deployment.backups.manifest(backup)):
+        found += repr(record.value).encode()
+        if b":xs:" in record.key or b"xs:" in record.key:
+            found += opened(deployment, record.value)
+    deployment.client.delete(*deployment.client.scan_iter(match=b"look:*"))
+    plain = ("ana@example.org", '"ana"', "bea@example.org", '"bea"')
+    return {value for value in plain if value.encode() in found} | {
+        wish for wish in ("secret-wish",) if wish.encode() in archive
+    }
+
+
+def opened(deployment: Deployment, fields_of: Any) -> bytes:
+    """What can be opened of a bucket of sealed records."""
+    found = bytearray()
+    for _root, packed in fields_of:
+        for origin, sealed in decode_sensitive(packed).origins.items():
+            key = deployment.data_keys.of([origin]).get(origin)
+            for field, entry in sealed.items():
+                found += (key.open(field, entry.value) if key else None) or b""
+    return bytes(found)
