@@ -9,8 +9,10 @@ from typing import Annotated
 import typer
 
 from flows.cli.options import AsJson, ConfigFile
+from schemas import bilingual
 from schemas.config import Config
 from schemas.config.toml import load
+from schemas.records.privacy_requests import Right
 
 subject = typer.Typer(no_args_is_help=True, help="What customers ask of their own data: erasure, requests.")
 receipt = typer.Typer(no_args_is_help=True, help="Signed receipts of erasures, and whether one is genuine.")
@@ -20,6 +22,7 @@ Who = Annotated[
     str,
     typer.Argument(metavar="ID|NAMESPACE:VALUE", help="A customer's id, or such as email:ana@example.org."),
 ]
+What = Annotated[str, typer.Option("--reason", help="What is asked for. No personal data.")]
 Request = Annotated[
     str, typer.Argument(metavar="REQUEST|ID", help="The id of a request, or of its customer.")
 ]
@@ -45,6 +48,71 @@ def subject_erase(
     if not yes and not typer.confirm(f"erase {who} for good?"):
         return 1
     return erase(_load(config), who, reason, wait, as_json)
+
+
+@subject.command("export")
+def subject_export(
+    who: Who,
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="A page for the customer, instead of JSON.")
+    ] = None,
+    lang: Annotated[bilingual.Lang, typer.Option(help="The language of the page.")] = "en",
+    config: ConfigFile = None,
+) -> int:
+    """Print everything that is held of a customer, in the clear, as one JSON object."""
+    from flows.cli.subject_screen import export
+
+    return export(_load(config), who, html, lang)
+
+
+@subject.command("correct")
+def subject_correct(who: Who, reason: What, as_json: AsJson = False, config: ConfigFile = None) -> int:
+    """Note that a customer asks for a correction, with the date by which it is due."""
+    return _ask("correct", who, reason, as_json, config)
+
+
+@subject.command("restrict")
+def subject_restrict(who: Who, reason: What, as_json: AsJson = False, config: ConfigFile = None) -> int:
+    """Note that a customer asks for a restriction, with the date by which it is due."""
+    return _ask("restrict", who, reason, as_json, config)
+
+
+@subject.command("object")
+def subject_object(who: Who, reason: What, as_json: AsJson = False, config: ConfigFile = None) -> int:
+    """Note that a customer objects, with the date by which it is due."""
+    return _ask("object", who, reason, as_json, config)
+
+
+@subject.command("move")
+def subject_move(who: Who, reason: What, as_json: AsJson = False, config: ConfigFile = None) -> int:
+    """Note that a customer asks for the data to be handed to somebody else; `export` gives it."""
+    return _ask("move", who, reason, as_json, config)
+
+
+@subject.command("complain")
+def subject_complain(who: Who, reason: What, as_json: AsJson = False, config: ConfigFile = None) -> int:
+    """Note a customer's complaint, with the date by which it is due."""
+    return _ask("complain", who, reason, as_json, config)
+
+
+def _ask(right: Right, who: str, reason: str, as_json: bool, config: Path | None) -> int:
+    from flows.cli.subject_screen import ask
+
+    return ask(_load(config), right, who, reason, as_json)
+
+
+@subject.command("close")
+def subject_close(
+    request: Annotated[str, typer.Argument(metavar="REQUEST", help="Its id.")],
+    refused: Annotated[bool, typer.Option("--refused", help="It was refused, for this reason.")] = False,
+    reason: Annotated[str, typer.Option(help="What was done, or why not. No personal data.")] = "",
+    as_json: AsJson = False,
+    config: ConfigFile = None,
+) -> int:
+    """Note that people have answered a request; an erasure ends by itself."""
+    from flows.cli.subject_screen import close
+
+    return close(_load(config), request, not refused, reason, as_json)
 
 
 @subject.command("status")

@@ -9,9 +9,10 @@ from rich.table import Table
 
 from flows.cli.printing import console, folded, moment_text, print_json, printable
 from flows.runtime.deployment import Deployment
-from flows.services.subjects import requests
+from flows.services.subjects import exporting, requests
+from schemas.bilingual import Lang
 from schemas.config import Config
-from schemas.records.privacy_requests import PrivacyRequest, Step
+from schemas.records.privacy_requests import PrivacyRequest, Right, Step
 
 GOES_ON = 3  # the exit code where what was asked is not done yet
 _WAITS = {
@@ -44,6 +45,39 @@ def erase(config: Config, who: str, reason: str, wait_s: int, as_json: bool) -> 
     else:
         out.print(found.note or f"done by {found.joined}, whose receipt it is", markup=False)
     return 0 if found.step == Step.DONE else GOES_ON
+
+
+def export(config: Config, who: str, html: Path | None, lang: Lang) -> int:
+    """Print all that is held of a customer, or write it as a page. Raises `Unusable`, `Unreachable`,
+    `OSError`."""
+    found = exporting.export(Deployment(config), who)
+    if html is None:
+        print_json(found)
+        return 0
+    from flows.services.pages.subject_page import page
+
+    html.touch(mode=0o600)  # before there is anything in it
+    html.write_text(page(found, lang), encoding="utf-8")
+    print(f"written to {html}")
+    return 0
+
+
+def ask(config: Config, right: Right, who: str, reason: str, as_json: bool) -> int:
+    """Note a request that people answer. Raises `Unusable`, `Unreachable`."""
+    return _show(requests.ask(Deployment(config), right, who, by="command", note=reason).request, as_json)
+
+
+def close(config: Config, name: str, done: bool, reason: str, as_json: bool) -> int:
+    """Note that a request was answered. Raises `Unusable`, `Unreachable`."""
+    return _show(requests.close(Deployment(config), name, done=done, note=reason), as_json)
+
+
+def _show(request: PrivacyRequest, as_json: bool) -> int:
+    if as_json:
+        print_json(requests.plain(request))
+    else:
+        print(f"{request.id} {request.step}, due {moment_text(request.due_ms)}")
+    return 0
 
 
 def status(config: Config, named: str, as_json: bool) -> int:

@@ -84,6 +84,8 @@ class Gateway(Table, frozen=True):
     read_tokens: tuple[Secret, ...] = (Secret("demo-read"),)  # who may read profiles
     # who may read identities in the clear, unite and part customers; none: nobody over HTTP
     steward_tokens: tuple[Secret, ...] = ()
+    # who may erase customers, export what is held of them, and see requests; none: nobody over HTTP
+    privacy_tokens: tuple[Secret, ...] = ()
     # identifiers that nobody has, asked for with one token; beyond it the gateway answers 429
     misses_per_minute: Count = 600
     event_bytes: Size = Size.parse("32KB")  # of one event

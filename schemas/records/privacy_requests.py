@@ -17,6 +17,7 @@ class Step:
     GONE: Final = "gone"  # the directory has forgotten it, its shard is told
     SWEPT: Final = "swept"  # outboxes and dead letters as well
     DONE: Final = "done"  # receivers have answered: the receipt is signed
+    REFUSED: Final = "refused"  # of other rights: with a reason
 
 
 STEPS: Final = (Step.ASKED, Step.DETACHED, Step.SETTLED, Step.GONE, Step.SWEPT, Step.DONE)

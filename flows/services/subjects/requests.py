@@ -18,6 +18,7 @@ from state.receipts import verified
 from state.redis.client import reported
 
 POLL_S: Final = 0.1
+NOTE_MAX: Final = 256  # characters
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -31,7 +32,7 @@ def erase(deployment: Deployment, who: str, *, by: str, note: str = "") -> Asked
     """Ask for the erasure of `NAMESPACE:VALUE`, or of a customer's id. Whoever is being erased has one
     request. Raises `Unusable` where nobody is known so, `Unreachable`."""
     with reported():
-        root = _customer(deployment, who)
+        root = customer(deployment, who)
         if deployment.directory.erased([root])[0]:
             found = _about(deployment, root)
             if not found:
@@ -40,8 +41,35 @@ def erase(deployment: Deployment, who: str, *, by: str, note: str = "") -> Asked
         return _add(deployment, _request(deployment, f"erase-{text_id(root)}", "erase", root, by, note))
 
 
-def _customer(deployment: Deployment, who: str) -> bytes:
-    """Return the root of who is meant. Raises `Unusable`."""
+def ask(deployment: Deployment, right: Right, who: str, *, by: str, note: str = "") -> Asked:
+    """Ask for what people do by hand: a correction, a restriction, an objection, a move of the data, or a
+    complaint. The request has a date by which it is due. Raises `Unusable` where nobody is known so,
+    `Unreachable`."""
+    with reported():
+        root = customer(deployment, who)
+        name = f"{right}-{text_id(root)}-{time.time_ns() // 1_000_000}"
+        return _add(deployment, _request(deployment, name, right, root, by, note))
+
+
+def close(deployment: Deployment, name: str, *, done: bool, note: str) -> PrivacyRequest:
+    """Close a request that people did by hand, or refused, and return it. Raises `Unusable` for one that
+    closes by itself, or is closed already, `Unreachable`."""
+    request = get(deployment, name)
+    if request.right == "erase":
+        raise Unusable(f"{name} is an erasure: it ends by itself, with a receipt")
+    if request.step != Step.ASKED:
+        raise Unusable(f"{name} was closed before: {request.step}")
+    step = Step.DONE if done else Step.REFUSED
+    times = request.times | {step: time.time_ns() // 1_000_000}
+    closed = msgspec.structs.replace(request, step=step, times=times, note=note[:NOTE_MAX] or request.note)
+    with reported():
+        if not deployment.privacy_requests.save(request, closed, finished=True):
+            raise Unusable(f"{name} was changed by somebody else just now: look at it again")
+    return closed
+
+
+def customer(deployment: Deployment, who: str) -> bytes:
+    """Return the root of who is meant; of who was erased the origin. Raises `Unusable`."""
     named = who if ":" in who else f"customer:{who}"
     people = steward(deployment).people
     root = people.find(named)
@@ -67,7 +95,7 @@ def _request(
         due_ms=due_ms(rights, now),
         by=by,
         times={Step.ASKED: int(now.timestamp() * 1000)},
-        note=note[:256],
+        note=note[:NOTE_MAX],
     )
 
 
@@ -111,7 +139,7 @@ def of(deployment: Deployment, named: str) -> list[PrivacyRequest]:
         found = deployment.privacy_requests.get(named)
         if found is not None:
             return [found]
-        return _about(deployment, _customer(deployment, named))
+        return _about(deployment, customer(deployment, named))
 
 
 def _about(deployment: Deployment, root: bytes) -> list[PrivacyRequest]:
