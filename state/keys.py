@@ -239,16 +239,15 @@ class DataKeys:
         """Ask Redis again from here on: keys were destroyed."""
         self._cache.clear()
 
-    def destroy(self, origins: Sequence[bytes]) -> int:
-        """Destroy the keys of these origins, for ever; return how many had one. Raises `LogFull` where the
-        server has no room."""
+    def destroy(self, origins: Sequence[bytes]) -> None:
+        """Destroy the keys of these origins, for ever, also of those that have none yet. Raises `LogFull`
+        where the server has no room."""
         pipeline = self._redis.pipeline(transaction=True)
         for origin in origins:
             self._cache.pop(origin, None)
-            pipeline.hget(self._bucket(origin), origin)
             pipeline.hset(self._bucket(origin), origin, DESTROYED)
         with writing():
-            return sum(bool(wrapped) for wrapped in pipeline.execute()[::2])
+            pipeline.execute()
 
     def buckets(self, origins: Iterable[bytes]) -> list[bytes]:
         """Return the keys in Redis under which the data keys of these lie."""

@@ -194,13 +194,11 @@ class Keys:
     def forget(self) -> None:
         self._cache.clear()
 
-    def destroy(self, origins: Sequence[bytes]) -> int:
-        held = self._stored.intersection(origins)
-        self._stored -= held
+    def destroy(self, origins: Sequence[bytes]) -> None:
+        self._stored.difference_update(origins)
         self._destroyed.update(origins)
         for origin in origins:
             self._cache.pop(origin, None)
-        return len(held)
 
     def current(self, origins: Sequence[bytes]) -> list[Key | None]:
         return [Key(origin) if origin in self._stored else None for origin in origins]

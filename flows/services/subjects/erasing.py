@@ -54,8 +54,8 @@ _replace = msgspec.structs.replace
 class Keys(Protocol):
     """What this needs of the data keys."""
 
-    def destroy(self, origins: Sequence[bytes]) -> int:
-        """Destroy the keys of these origins, for ever; return how many had one."""
+    def destroy(self, origins: Sequence[bytes]) -> None:
+        """Destroy the keys of these origins, for ever."""
 
 
 class Requests(Protocol):
@@ -179,9 +179,9 @@ class Erasing:
         if not request.names and parts.connectors and not request.again:  # saved before the keys go
             return _replace(request, names=parts.seal(pack_names(parts.names(root))))
         names = [*dict.fromkeys((*request.origins, *request.users))]
-        destroyed = parts.keys.destroy(names)
+        parts.keys.destroy(names)
         parts.copy_keys(names)
-        counts = request.counts | {"data_keys": destroyed}
+        counts = request.counts | {"data_keys": len(names)}
         note = request.note if is_matched else "`match` does not run: it forgets the customer when it does"
         return self._at(request, Step.SETTLED, counts=counts, note=note)
 
