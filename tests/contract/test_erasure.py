@@ -7,7 +7,8 @@ import msgspec
 import pytest
 import redis
 
-from schemas.records.identity_graph import Order, Union
+from schemas.records.consents import Consents, packed
+from schemas.records.identity_graph import Order, Put, Union, WindowCommit
 from schemas.records.shard_log import Erase
 from schemas.wire.triggers import Absorb
 from state.directory.policy import Policy
@@ -122,6 +123,31 @@ def test_the_history_of_others_leads_past_what_named_the_erased(both: Make) -> N
     world.commit(orders=(detach(a), erase(a)))  # from now on entries 3 and 4 name nobody
     world.same()
     assert world.ledger.about([c], 10) == ([], True)
+
+
+def test_what_was_said_about_consent_goes(both: Make, redis_url: str) -> None:
+    world = both()
+    world.commit(group(USER), group(OTHER))
+    for origin in (USER.hash, OTHER.hash):
+        window = WindowCommit(
+            partition="events/0",
+            before=world.at,
+            after=world.at + 1,
+            groups=[],
+            dead=[],
+            rejected={},
+            puts=[Put("c", origin, packed(Consents(country="CN")))],
+        )
+        for directory in (world.memory, world.workers[0]):
+            directory.commit(window)
+        world.at += 1
+    world.commit(orders=(detach(USER.hash), erase(USER.hash)))
+    assert world.memory.kept.keys() == {("c", OTHER.hash)}
+    client = redis.Redis.from_url(redis_url)
+    held = {
+        field for key in client.scan_iter(match=NAMES.directory + b"c:*") for field in client.hgetall(key)
+    }
+    assert held == {OTHER.hash}
 
 
 def test_pairs_marks_and_suspensions_go(both: Make) -> None:
