@@ -97,6 +97,7 @@ class Resolver:
         )
         self._suspended = frozenset(directory.suspended())
         self._erasures = directory.erasures()
+        self._suppressed = directory.suppressed()  # as of then
         self._known: set[bytes] = set()
         self._committed = dict(positions or {})
         self._content: WindowPacker | None = None
@@ -104,7 +105,8 @@ class Resolver:
             self._content = WindowPacker(config, keys, seal, self._consents.categories, directory.erased)
 
     def judge(self, window: Window, aliases: Collection[int] | None = None) -> Judged:
-        """Validate the events of a window and group them. `aliases`: the indexes of those refused, where that
+        """Validate the events of a window and group them; those of who was erased and is to stay unknown are
+        left out, as if they had never come. `aliases`: the indexes of those refused, where that
         was decided before; None: the directory is asked."""
         checked: list[Checked] = []
         # aliases between users, perhaps: index in the window -> among the checked
@@ -131,23 +133,37 @@ class Resolver:
                 orders.append((index, ordered))
             else:
                 rejects.append((index, ordered))  # type: ignore[arg-type]  # as above
-        if doubtful:
-            refused: Collection[int]
-            if aliases is None:
-                refused = self._of_two_users(checked, doubtful)
-            else:
-                refused = doubtful.keys() & set(aliases)
-            gone = {doubtful[index] for index in refused}
-            checked = [event for at, event in enumerate(checked) if at not in gone]
-            rejects = sorted([*rejects, *((index, ALIAS_OF_USERS) for index in refused)], key=itemgetter(0))
         judged = Judged(window, checked, [], rejects, orders)
+        if self._suppressed and (unknown := self._suppressed_in(judged)):
+            return self.judge(_without(window, unknown), aliases)
+        if doubtful:
+            self._refuse_aliases(judged, doubtful, aliases)
         try:
-            judged.groups = self._grouped(checked)
+            judged.groups = self._grouped(judged.checked)
         except INFRASTRUCTURE:
             raise
         except Exception:  # noqa: BLE001  # `_sifted` finds out what it was
             return self._sifted(judged)
         return judged
+
+    def _suppressed_in(self, judged: Judged) -> list[int]:
+        """Return the indexes of the events of who is to stay unknown."""
+        pairs = zip(judged.places(), judged.checked, strict=True)
+        return [index for index, event in pairs if event.identifiers[0].hash in self._suppressed]
+
+    def _refuse_aliases(
+        self, judged: Judged, doubtful: Mapping[int, int], aliases: Collection[int] | None
+    ) -> None:
+        """Refuse aliases between two users. `doubtful`: index in the window -> among the checked."""
+        refused: Collection[int]
+        if aliases is None:
+            refused = self._of_two_users(judged.checked, doubtful)
+        else:
+            refused = doubtful.keys() & set(aliases)
+        gone = {doubtful[index] for index in refused}
+        judged.checked = [event for at, event in enumerate(judged.checked) if at not in gone]
+        more = [(index, ALIAS_OF_USERS) for index in refused]
+        judged.rejects = sorted([*judged.rejects, *more], key=itemgetter(0))
 
     def _sifted(self, judged: Judged) -> Judged:
         """Return it without the events that cannot be grouped, sealed or packed, which become dead letters.
@@ -198,10 +214,11 @@ class Resolver:
 
     def _grouped(self, checked: list[Checked]) -> list[Joint]:
         """Group those that share an identifier that is evidence."""
-        if self._suspended:
+        no_evidence = self._suspended | self._suppressed
+        if no_evidence:
             for event in checked:
                 evidence = [
-                    identifier for identifier in event.identifiers if identifier.hash not in self._suspended
+                    identifier for identifier in event.identifiers if identifier.hash not in no_evidence
                 ]
                 event.identifiers = evidence or event.identifiers[:1]
         return group([event.identifiers for event in checked])
@@ -226,13 +243,13 @@ class Resolver:
 
     def _commit(self, judged: Judged) -> Window | None:
         """Commit; return None if the worker is to stop before there was room."""
-        window = judged.window
         now = int(self._clock() * 1000)
-        rejected = Counter[str](reject.reason for _, reject in judged.rejects)
-        received = max((event.received_ms for event in window.events), default=0)
-        dead = [self._letter(window, index, reject, now) for index, reject in judged.rejects]
         for attempt in range(STALE_RETRIES):
+            window = judged.window
+            rejected = Counter[str](reject.reason for _, reject in judged.rejects)
+            received = max((event.received_ms for event in window.events), default=0)
             try:
+                dead = [self._letter(window, index, reject, now) for index, reject in judged.rejects]
                 sealed = self._patiently(partial(self._groups, judged, now, plan_all=attempt > 0))
                 if sealed is None:
                     return None
@@ -255,7 +272,7 @@ class Resolver:
                 self._say_suspended()
             _measure(window, judged, result, rejected)
             return window
-        raise Stale(f"a window of {window.partition} was stale {STALE_RETRIES} times in a row")
+        raise Stale(f"a window of {judged.window.partition} was stale {STALE_RETRIES} times in a row")
 
     def _catch_up(self, judged: Judged) -> None:
         """Make the window again, by what is suspended and who is erased now: of who comes back the plain user
@@ -269,6 +286,10 @@ class Resolver:
             self._keys.forget()
             if self._content is not None:
                 self._content.forget()
+            before, self._suppressed = self._suppressed, self._directory.suppressed()
+            if self._suppressed - before:
+                judged.become(self.judge(judged.window))
+                return
         judged.groups = self._grouped(judged.checked)
 
     def _say_suspended(self) -> None:
@@ -473,6 +494,17 @@ def _add_consents(commit: WindowCommit, ruling: Ruling | None) -> None:
         commit.looked_at = None
     else:
         commit.puts, commit.looked_at = ruling.puts, ruling.looked_at
+
+
+def _without(window: Window, suppressed: Collection[int]) -> Window:
+    """Return a window without these events, which are counted and kept nowhere."""
+    metrics.EVENTS_SUPPRESSED.inc(len(suppressed))
+    kept = [index for index in range(len(window.events)) if index not in suppressed]
+    return msgspec.structs.replace(
+        window,
+        events=[window.events[index] for index in kept],
+        positions=[window.positions[index] for index in kept],
+    )
 
 
 def _measure(window: Window, judged: Judged, result: WindowResult, rejected: Counter[str]) -> None:

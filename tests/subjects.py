@@ -64,7 +64,9 @@ class Erased(Site):
         before = self.directory.offsets().get("events/0", -1)
         positions = [before + 1 + at for at in range(len(raw))]
         window = Window("events/0", before, before + len(raw), raw, positions, opened=0.0)
-        assert self.resolver.commit(self.resolver.judge(window)) is window
+        committed = self.resolver.commit(self.resolver.judge(window))
+        assert committed is not None
+        assert committed.after == window.after
 
     def settle(self) -> None:
         for _ in range(4):

@@ -37,6 +37,9 @@ def _load(path: Path | None) -> Config:
 def subject_erase(
     who: Who,
     reason: Annotated[str, typer.Option(help="Why; the request keeps it. No personal data.")] = "",
+    suppress: Annotated[
+        bool, typer.Option("--suppress", help="Drop what names the customer from then on.")
+    ] = False,
     wait: Annotated[int, typer.Option(min=0, metavar="SECONDS", help="How long to wait for it.")] = 60,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     as_json: AsJson = False,
@@ -47,7 +50,18 @@ def subject_erase(
 
     if not yes and not typer.confirm(f"erase {who} for good?"):
         return 1
-    return erase(_load(config), who, reason, wait, as_json)
+    return erase(_load(config), who, reason, wait, suppress=suppress, as_json=as_json)
+
+
+@subject.command("unsuppress")
+def subject_unsuppress(
+    identifier: Annotated[str, typer.Argument(metavar="NAMESPACE:VALUE", help="Such as user_id:ana.")],
+    config: ConfigFile = None,
+) -> int:
+    """Take events that name this identifier again."""
+    from flows.cli.subject_screen import unsuppress
+
+    return unsuppress(_load(config), identifier)
 
 
 @subject.command("export")

@@ -24,10 +24,10 @@ _WAITS = {
 }
 
 
-def erase(config: Config, who: str, reason: str, wait_s: int, as_json: bool) -> int:
+def erase(config: Config, who: str, reason: str, wait_s: int, *, suppress: bool, as_json: bool) -> int:
     """Ask for an erasure and wait for it. Raises `Unusable` where nobody is known so, `Unreachable`."""
     deployment, out = Deployment(config), Console(highlight=False, soft_wrap=True)
-    asked = requests.erase(deployment, who, by="command", note=reason)
+    asked = requests.erase(deployment, who, by="command", note=reason, suppress=suppress)
     if asked.already and not as_json:
         out.print(f"{asked.request.id} was asked for before: nothing new is begun", markup=False)
 
@@ -45,6 +45,15 @@ def erase(config: Config, who: str, reason: str, wait_s: int, as_json: bool) -> 
     else:
         out.print(found.note or f"done by {found.joined}, whose receipt it is", markup=False)
     return 0 if found.step == Step.DONE else GOES_ON
+
+
+def unsuppress(config: Config, named: str) -> int:
+    """Take events of an identifier again. Raises `Unusable`, `Unreachable`."""
+    if not requests.unsuppress(Deployment(config), named):
+        print(f"{named} is not suppressed", file=sys.stderr)
+        return 1
+    print(f"events that name {named} are taken again")
+    return 0
 
 
 def export(config: Config, who: str, html: Path | None, lang: Lang) -> int:

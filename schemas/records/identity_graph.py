@@ -37,7 +37,18 @@ class Group(msgspec.Struct, array_like=True):
     facts: list[Routed]
 
 
-OrderKind = Literal["link", "apart", "unlink", "undo", "review", "unsure", "release", "detach", "erase"]
+OrderKind = Literal[
+    "link",
+    "apart",
+    "unlink",
+    "undo",
+    "review",
+    "unsure",
+    "release",
+    "detach",
+    "erase",
+    "unsuppress",
+]
 
 
 class Order(msgspec.Struct, array_like=True, frozen=True):
@@ -52,7 +63,8 @@ class Order(msgspec.Struct, array_like=True, frozen=True):
     unsure   the steward cannot say: the pair leaves the queue, and comes back if something new speaks for it
     release  the identifier `a` is evidence again
     detach   nothing leads to the customer of the origin `a` any more: it is about to be erased. `note`: its
-             origins, as they are known
+             origins, as they are known. `forced`: events that name its identifiers are dropped from now on
+    unsuppress  they are taken again, of the identifier `a`
     erase    what is left of a customer that was detached goes
     """
 

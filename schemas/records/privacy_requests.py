@@ -55,5 +55,6 @@ class PrivacyRequest(msgspec.Struct, array_like=True, frozen=True):
     joined: str = ""  # the request that erased this customer already, or is at it
     again: bool = False  # done again, to a past that came back
     mark: dict[str, int] = {}  # erase: what is waited for, as positions
+    suppress: bool = False  # erase: events that name one of its identifiers are dropped from then on
     note: str = ""  # words of who gave it, or how it ended
     receipt: bytes = b""  # erase, done: signed

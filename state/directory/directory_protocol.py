@@ -98,7 +98,10 @@ class Directory(Protocol):
         """Return the customer that an origin belongs to now."""
 
     def erasures(self) -> int:
-        """Return how often the marks of the erased have changed."""
+        """Return how often it changed who was erased, or whose events are dropped."""
+
+    def suppressed(self) -> frozenset[bytes]:
+        """Return the identifiers whose events are dropped."""
 
     def erased(self, origins: Sequence[bytes]) -> list[bool]:
         """Return of each whether its customer is being erased, or was."""

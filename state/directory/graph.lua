@@ -123,6 +123,8 @@ local function mark_of(origin)
   return marks[origin]
 end
 
+local new_suppressed = {}  -- identifiers whose events are dropped from now on, or no longer
+
 local function set_mark(origin, mark) marks[origin], new_marks[origin] = mark, mark end
 
 local function found(id)

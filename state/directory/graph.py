@@ -39,6 +39,8 @@ class Graph:
         self.alone: set[bytes] = set()
         # origins of customers who are being erased, or were: no name of theirs is given again
         self.marks: dict[bytes, bytes] = {}
+        # identifiers whose events are dropped -> since, Unix seconds
+        self.suppressed: dict[bytes, int] = {}
         self.reviews: dict[bytes, Pair] = {}  # both origins, the smaller first
         # identifier that changed sides -> the first four bytes of the user ids that it went to
         self.users: dict[bytes, tuple[bytes, ...]] = {}

@@ -20,7 +20,8 @@ class Erasure:
 
     def detach(self, order: Order) -> bool:
         """Let nothing lead to the customer of `order.a` any more; return whether there was one. Of the
-        origins in `order.note` those that nobody has never come to be."""
+        origins in `order.note` those that nobody has never come to be. `order.forced`: events that name one
+        of its identifiers are dropped from now on."""
         graph = self._graph
         for at in range(0, len(order.note), ID_BYTES):
             origin = order.note[at : at + ID_BYTES]
@@ -36,11 +37,17 @@ class Erasure:
             graph.alone.discard(identifier)
             graph.users.pop(identifier, None)
             graph.suspended.pop(identifier, None)
+            if order.forced:
+                graph.suppressed[identifier] = self._work.window.time_ms // 1000
         graph.unions.pop(root, None)
         self._free(record.members)
         self._take_off_queue(record.members)
         self._unname(record.members)
         return True
+
+    def unsuppress(self, order: Order) -> bool:
+        """Take events that name the identifier `order.a` again; return whether they were dropped."""
+        return self._graph.suppressed.pop(order.a, None) is not None
 
     def erase(self, order: Order) -> bool:
         """Remove what is left of a customer that was detached; return whether there was one."""

@@ -24,6 +24,8 @@ class Orders:
                 self._count_unless(self._unions.undo(int.from_bytes(order.a), order.by))
             case "detach":
                 self._count_unless(self._erasure.detach(order))
+            case "unsuppress":
+                self._count_unless(self._erasure.unsuppress(order))
             case "erase":
                 self._count_unless(self._erasure.erase(order))
             case _:

@@ -169,7 +169,7 @@ local function unname(gone)  -- drop what the ledger says of these origins; the 
 end
 
 -- Nothing leads to the customer any more: no identifier, no pair, no order. What is on its way to it still arrives; when it has, it is
--- erased. `note` names its origins as well: those that nobody has never come to be (a rebuild that leaves its events out).
+-- erased. Where it is forced, events that name one of its identifiers are dropped from now on. `note` names its origins as well: those that nobody has never come to be (a rebuild that leaves its events out).
 local function detach(order)
   for at = 1, #order.note, ID do
     local origin = sub(order.note, at, at + ID - 1)
@@ -185,6 +185,7 @@ local function detach(order)
     alones[id], new_alones[id] = false, false
     users[id], new_users[id] = '', ''
     new_suspended[id] = false
+    if order.forced then new_suppressed[id] = true end
     changed[#changed + 1] = 'i' .. id
   end
   set_unions(root, '')
@@ -229,6 +230,11 @@ local function obey(order)
   end
   if order.kind == 'detach' then return detach(order) end
   if order.kind == 'erase' then return erase(order) end
+  if order.kind == 'unsuppress' then
+    if call('HEXISTS', P .. 'suppressed', order.a) == 0 then return false end
+    new_suppressed[order.a] = false
+    return true
+  end
   if order.kind == 'undo' then return undo((struct.unpack('>I6', sub(order.a, -6))), order.by) end
   local x, y
   if order.origins then

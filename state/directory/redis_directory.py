@@ -438,6 +438,9 @@ class RedisDirectory:
     def erasures(self) -> int:
         return int(self._redis.hget(self._names.meta, "erased") or 0)
 
+    def suppressed(self) -> frozenset[bytes]:
+        return frozenset(cast(list[bytes], self._redis.hkeys(self._names.suppressed)))
+
     def erased(self, origins: Sequence[bytes]) -> list[bool]:
         return [mark is not None for mark in self._gather(self._names.directory + b"x:", origins)]
 

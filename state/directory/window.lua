@@ -245,7 +245,10 @@ for origin, mark in pairs(new_marks) do
   call('HSET', bucket('x:', origin), origin, mark)
   if mark == 'e' then call('HDEL', bucket('c:', origin), origin) end
 end
-if next(new_marks) then call('HINCRBY', P .. 'meta', 'erased', 1) end
+for id, is in pairs(new_suppressed) do
+  if is then call('HSET', P .. 'suppressed', id, now) else call('HDEL', P .. 'suppressed', id) end
+end
+if next(new_marks) or next(new_suppressed) then call('HINCRBY', P .. 'meta', 'erased', 1) end
 for root, packed in pairs(new_unions) do
   if packed == '' then call('HDEL', bucket('u:', root), root) else call('HSET', bucket('u:', root), root, packed) end
 end

@@ -108,7 +108,7 @@ class MemoryDirectory(MemoryLedger):
         facts = self._facts(landed)
         self._check_room({*facts, *map(self._shard_of, _concerned(changes))})
         # from here on nothing is refused
-        self._erasures += graph.marks != self.graph.marks
+        self._erasures += (graph.marks, graph.suppressed) != (self.graph.marks, self.graph.suppressed)
         for origin, mark in graph.marks.items():
             if mark == ERASED:
                 self.kept.pop(("c", origin), None)
@@ -336,6 +336,9 @@ class MemoryDirectory(MemoryLedger):
 
     def erasures(self) -> int:
         return self._erasures
+
+    def suppressed(self) -> frozenset[bytes]:
+        return frozenset(self.graph.suppressed)
 
     def erased(self, origins: Sequence[bytes]) -> list[bool]:
         return [origin in self.graph.marks for origin in origins]

@@ -21,6 +21,7 @@ class Names:
         self.hold = self.directory + b"hold"  # while a backup copies: its name; expires
         self.dead = self.directory + b"dead"  # stream
         self.ledger = self.directory + b"ledger"  # stream: unions, and those that were undone
+        self.suppressed = self.directory + b"suppressed"  # hash: identifier whose events are dropped -> since
         # hash: number of an entry that is gone from the ledger -> where it led the others whom it named
         self.skipped = self.directory + b"skipped"
         # hash: two origins, the smaller first -> since, by whom, evidence

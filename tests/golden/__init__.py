@@ -223,6 +223,7 @@ SAMPLES: dict[str, Any] = {
             joined="erase-1",
             again=True,
             mark={"log": 7},
+            suppress=True,
             note="as asked",
             receipt=b"{}",
         ),

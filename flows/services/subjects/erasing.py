@@ -148,7 +148,10 @@ class Erasing:
             users = _users(identifiers)
             return _replace(request, origins=members, users=users, shards=self._shards(members))
         known = b"".join((*request.origins, *request.users))
-        self.order([Order("detach", request.customer, by=PARTITION, note=known, origins=True)])
+        detach = Order(
+            "detach", request.customer, by=PARTITION, note=known, forced=request.suppress, origins=True
+        )
+        self.order([detach])
         root = parts.directory.root(request.customer)
         members, identifiers = parts.ledger.members(root)
         if not members:

@@ -30,6 +30,7 @@ def document(config: Config, request: PrivacyRequest) -> dict[str, Any]:
         "asked": moment(request.asked_ms),
         "due": moment(request.due_ms),
         "again": request.again,
+        "suppressed": request.suppress,
         "steps": {step: moment(at_ms) for step, at_ms in request.times.items()},
         "removed": request.counts,
         "receivers": [

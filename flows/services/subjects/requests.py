@@ -10,9 +10,10 @@ import msgspec
 from flows.runtime.deployment import Deployment
 from flows.services.steward.access import steward
 from flows.services.subjects.clocks import due_ms
+from flows.services.subjects.erasing import PARTITION, erasing_of
 from flows.services.subjects.receipts import moment
 from schemas.errors import Unusable
-from schemas.records.identity_graph import text_id
+from schemas.records.identity_graph import Order, text_id
 from schemas.records.privacy_requests import PrivacyRequest, Right, Step
 from state.receipts import verified
 from state.redis.client import reported
@@ -28,9 +29,10 @@ class Asked(msgspec.Struct, frozen=True):
     already: bool
 
 
-def erase(deployment: Deployment, who: str, *, by: str, note: str = "") -> Asked:
+def erase(deployment: Deployment, who: str, *, by: str, note: str = "", suppress: bool = False) -> Asked:
     """Ask for the erasure of `NAMESPACE:VALUE`, or of a customer's id. Whoever is being erased has one
-    request. Raises `Unusable` where nobody is known so, `Unreachable`."""
+    request. `suppress`: events that name an identifier of the customer are dropped from then on. Raises
+    `Unusable` where nobody is known so, `Unreachable`."""
     with reported():
         root = customer(deployment, who)
         if deployment.directory.erased([root])[0]:
@@ -38,7 +40,19 @@ def erase(deployment: Deployment, who: str, *, by: str, note: str = "") -> Asked
             if not found:
                 raise Unusable(f"{who} was erased before; no request is kept of it")
             return Asked(found[-1], already=True)
-        return _add(deployment, _request(deployment, f"erase-{text_id(root)}", "erase", root, by, note))
+        request = _request(deployment, f"erase-{text_id(root)}", "erase", root, by, note)
+        return _add(deployment, msgspec.structs.replace(request, suppress=suppress))
+
+
+def unsuppress(deployment: Deployment, named: str) -> bool:
+    """Take events that name this identifier again, and return whether they were dropped. Raises `Unusable`
+    for what names nobody, `Unreachable`."""
+    with reported():
+        hashed = steward(deployment).people.hashed(named)
+        if hashed not in deployment.directory.suppressed():
+            return False
+        erasing_of(deployment).order([Order("unsuppress", hashed, by=PARTITION)])
+        return True
 
 
 def ask(deployment: Deployment, right: Right, who: str, *, by: str, note: str = "") -> Asked:
@@ -176,6 +190,7 @@ def plain(request: PrivacyRequest) -> dict[str, Any]:
         },
         "joined": request.joined,
         "again": request.again,
+        "suppress": request.suppress,
         "note": request.note,
         "receipt": bool(request.receipt),
     }

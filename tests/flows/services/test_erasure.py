@@ -20,6 +20,7 @@ from flows.runtime.deployment import Deployment
 from flows.services import backups, rebuild, restore, switching
 from flows.services.subjects import requests, returning
 from flows.services.subjects.erasing import Erasing, Parts, parts_of
+from schemas import metrics
 from schemas.errors import Foreign, Unusable
 from schemas.records.identity_graph import undo
 from schemas.records.journal import JournalKind
@@ -529,3 +530,25 @@ def opened(deployment: Deployment, fields_of: Any) -> bytes:
             for field, entry in sealed.items():
                 found += (key.open(field, entry.value) if key else None) or b""
     return bytes(found)
+
+
+def test_who_is_to_stay_unknown_is_dropped_and_counted(site: Erased) -> None:
+    live(site)
+    request = requests.erase(site.deployment, "user_id:ana", by="test", suppress=True).request
+    assert site.carry_on(request).suppress
+    before, dead = metrics.EVENTS_SUPPRESSED._value.get(), len(list(site.deployment.dead_events.oldest()))
+    site.say(viewed(userId="ana"), viewed(userId="bea", anonymousId="ana-phone"))  # a shared device
+    site.settle()
+    assert metrics.EVENTS_SUPPRESSED._value.get() - before == 1
+    assert len(list(site.deployment.dead_events.oldest())) == dead
+    assert site.deployment.profile_reader("user_id", "ana") is None
+    assert site.deployment.profile_reader("anonymous", "ana-phone") is None
+    found = site.deployment.profile_reader("user_id", "bea")
+    assert found is not None
+    assert found["events"] == 3
+    assert requests.unsuppress(site.deployment, "user_id:ana")
+    assert not requests.unsuppress(site.deployment, "user_id:ana")
+    site.say(viewed(userId="bea"))  # each worker hears of it with its next window
+    site.say(viewed(userId="ana"))
+    site.settle()
+    assert site.deployment.profile_reader("user_id", "ana") is not None
