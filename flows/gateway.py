@@ -7,12 +7,13 @@ from typing import ParamSpec, TypeVar
 
 import structlog
 
-from connectors.gateway import Door, Standing, build, listen, server
+from connectors.gateway import Door, Receipt, Standing, build, listen, server
 from flows.runtime.deployment import Deployment
 from flows.runtime.ready import begun
 from flows.services.steward.access import order_desk, steward
 from flows.services.steward.desk import Steward
 from flows.services.steward.orders import OrderDesk, event
+from flows.services.subjects import exporting, requests
 from schemas.config import Config, KafkaConnector
 from schemas.errors import ConfigError, Restarted
 from schemas.records.identity_graph import Order
@@ -38,7 +39,16 @@ def run(deployment: Deployment) -> None:
         door = open_door(deployment)
         read = ending.guard(deployment.profile_reader)
         told = standing(deployment.apart())
-        app = build(config.gateway, deployment.raw_writer(), read, subjects(config), desk, told, door)
+        app = build(
+            config.gateway,
+            deployment.raw_writer(),
+            read,
+            subjects(config),
+            desk,
+            told,
+            door,
+            _Rights(deployment, ending),
+        )
         serving = server(app)
         ending.end = lambda: setattr(serving, "should_exit", True)
         log.info("gateway_listens", address=config.gateway.listen)
@@ -98,6 +108,30 @@ class _Stewardship:
     def _judge(self, document: bytes) -> tuple[Order, RawEvent, str] | Reject:
         order = self._orders.read(document)
         return order if isinstance(order, Reject) else (order, event(document), self._orders.objection(order))
+
+
+class _Rights:
+    """A `connectors.gateway.subject_routes.Rights`."""
+
+    def __init__(self, deployment: Deployment, ending: _Ending) -> None:
+        self._deployment = deployment
+        self.erase = ending.guard(self._erase)
+        self.requests = ending.guard(self._requests)
+        self.receipt = ending.guard(self._receipt)
+        self.export = ending.guard(self._export)
+
+    def _erase(self, who: str, token: str) -> tuple[object, bool]:
+        asked = requests.erase(self._deployment, who, by=f"token {token}")
+        return requests.plain(asked.request), asked.already
+
+    def _requests(self, named: str) -> list[object]:
+        return [requests.plain(one) for one in requests.of(self._deployment, named)]
+
+    def _receipt(self, named: str) -> Receipt:
+        return Receipt(requests.receipt(self._deployment, named), self._deployment.receipt_signer.public)
+
+    def _export(self, who: str) -> object:
+        return exporting.export(self._deployment, who)
 
 
 def standing(apart: Deployment) -> Callable[[], Standing]:

@@ -17,6 +17,8 @@ from bytewax import operators as op
 from bytewax.dataflow import Dataflow
 
 from flows.logic.matching import Frequencies, Learner, Record, Thresholds
+from flows.logic.matching.blocking import blocking_keys
+from flows.logic.matching.lists import KeyList
 from flows.logic.matching.stage import RECORDS_MAX, Members, Stage
 from flows.runtime.engine import Stop, run_flow
 from flows.runtime.patience import PatientKeys
@@ -27,7 +29,7 @@ from schemas import metrics
 from schemas.config import Config
 from schemas.errors import Foreign
 from schemas.records.identity_graph import ID_BYTES, Order, Put, WindowCommit
-from schemas.records.match_log import MatchKind
+from schemas.records.match_log import AnyMatchKind, MatchKind
 from schemas.wire.events import DeadLetter
 from state.directory.directory_protocol import Directory
 from state.directory.matches import PARTITION, SEALED_AS, Matches, Said
@@ -128,7 +130,9 @@ class Kept:
 
 def pieces(kind: str, body: bytes) -> list[Piece]:
     """Return what an entry holds: records as (origin, sealed), or decisions as (origin, the other origin and
-    `1` or `0`)."""
+    `1` or `0`), or those to forget as (origin, nothing)."""
+    if kind == MatchKind.ERASED:
+        return [(body[at : at + ID_BYTES], b"") for at in range(0, len(body), ID_BYTES)]
     if kind == MatchKind.DECISIONS:
         return [
             (body[at : at + ID_BYTES], body[at + ID_BYTES : at + DECIDED_BYTES])
@@ -147,7 +151,7 @@ def pieces(kind: str, body: bytes) -> list[Piece]:
 def joined(kind: str, piece: Piece) -> bytes:
     """Return an entry that holds this alone."""
     origin, rest = piece
-    return origin + rest if kind == MatchKind.DECISIONS else origin + len(rest).to_bytes(4) + rest
+    return origin + rest if kind != MatchKind.RECORDS else origin + len(rest).to_bytes(4) + rest
 
 
 def opened(keys: DataKeys, origin: bytes, sealed: bytes) -> bytes | None:
@@ -201,6 +205,11 @@ class Matcher:
         self._position = matches.position()
         self._unsaved = 0  # records since the checkpoint
         self.comparisons = self.reviews = 0
+        self._steps: dict[AnyMatchKind, Callable[[Sequence[Piece]], Made]] = {
+            MatchKind.RECORDS: self._match,
+            MatchKind.DECISIONS: self._learn,
+            MatchKind.ERASED: self._forget,
+        }
 
     def read(self, block_ms: int) -> list[Said]:
         """Return what has come. Raises `Unreachable`."""
@@ -249,7 +258,7 @@ class Matcher:
         """Return what follows from an entry without the pieces of it that our logic raises on, and these.
         Raises `Fatal` if no piece is to blame."""
         take_back = self.stage.savepoint()
-        step = self._learn if said.kind == MatchKind.DECISIONS else self._match
+        step = self._steps[said.kind]
         found = [*enumerate(pieces(said.kind, said.body))]
 
         def attempt(some: Sequence[tuple[int, Piece]]) -> Made:
@@ -312,6 +321,18 @@ class Matcher:
         for one, rest in decided:
             self.stage.label(one, rest[:ID_BYTES], rest[ID_BYTES:] == b"1", self._kept)
         return Made([], [])
+
+    def _forget(self, gone: Sequence[Piece]) -> Made:
+        """Drop what is kept of these: their records, and their places in the lists of blocking keys."""
+        origins = [origin for origin, _ in gone]
+        records = [record for found in self._kept.records(origins) for record in found]
+        keys = [*dict.fromkeys(self.stage.hashed(key) for record in records for key in blocking_keys(record))]
+        lists = {
+            key: KeyList(packed) for key, packed in zip(keys, self._kept.lists(keys), strict=True) if packed
+        }
+        puts = [Put("mk", key, held.pack()) for key, held in lists.items() if held.forget(origins)]
+        self.stage.forget(root for root, _ in self._kept.customers(origins))
+        return Made([], puts + [Put("mr", origin, None) for origin in origins])
 
     def _signed(self, purpose: str, field: bytes, body: bytes) -> Put:
         return Put("matcher", field, self._signer.sign(purpose, body))

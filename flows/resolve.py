@@ -23,7 +23,7 @@ from flows.logic.resolution.consents import ConsentRules, Ruling
 from flows.logic.resolution.identity_orders import OrderReader
 from flows.logic.resolution.joint_window import Joint, group
 from flows.logic.resolution.validation import Validator
-from flows.runtime.archived_windows import packer
+from flows.runtime.archived_windows import WindowPacker
 from flows.runtime.engine import Stop, run_flow
 from flows.runtime.limits import RejectBrake
 from flows.runtime.patience import patiently
@@ -96,14 +96,17 @@ class Resolver:
             validator.identifiers, [key.source for key in config.gateway.write_keys if key.merges]
         )
         self._suspended = frozenset(directory.suspended())
+        self._erasures = directory.erasures()
+        self._suppressed = directory.suppressed()  # as of then
         self._known: set[bytes] = set()
         self._committed = dict(positions or {})
-        self._content = (
-            packer(config, keys, seal, self._consents.categories) if config.archive.enabled else None
-        )
+        self._content: WindowPacker | None = None
+        if config.archive.enabled:
+            self._content = WindowPacker(config, keys, seal, self._consents.categories, directory.erased)
 
     def judge(self, window: Window, aliases: Collection[int] | None = None) -> Judged:
-        """Validate the events of a window and group them. `aliases`: the indexes of those refused, where that
+        """Validate the events of a window and group them; those of who was erased and is to stay unknown are
+        left out, as if they had never come. `aliases`: the indexes of those refused, where that
         was decided before; None: the directory is asked."""
         checked: list[Checked] = []
         # aliases between users, perhaps: index in the window -> among the checked
@@ -130,23 +133,37 @@ class Resolver:
                 orders.append((index, ordered))
             else:
                 rejects.append((index, ordered))  # type: ignore[arg-type]  # as above
-        if doubtful:
-            refused: Collection[int]
-            if aliases is None:
-                refused = self._of_two_users(checked, doubtful)
-            else:
-                refused = doubtful.keys() & set(aliases)
-            gone = {doubtful[index] for index in refused}
-            checked = [event for at, event in enumerate(checked) if at not in gone]
-            rejects = sorted([*rejects, *((index, ALIAS_OF_USERS) for index in refused)], key=itemgetter(0))
         judged = Judged(window, checked, [], rejects, orders)
+        if self._suppressed and (unknown := self._suppressed_in(judged)):
+            return self.judge(_without(window, unknown), aliases)
+        if doubtful:
+            self._refuse_aliases(judged, doubtful, aliases)
         try:
-            judged.groups = self._grouped(checked)
+            judged.groups = self._grouped(judged.checked)
         except INFRASTRUCTURE:
             raise
         except Exception:  # noqa: BLE001  # `_sifted` finds out what it was
             return self._sifted(judged)
         return judged
+
+    def _suppressed_in(self, judged: Judged) -> list[int]:
+        """Return the indexes of the events of who is to stay unknown."""
+        pairs = zip(judged.places(), judged.checked, strict=True)
+        return [index for index, event in pairs if event.identifiers[0].hash in self._suppressed]
+
+    def _refuse_aliases(
+        self, judged: Judged, doubtful: Mapping[int, int], aliases: Collection[int] | None
+    ) -> None:
+        """Refuse aliases between two users. `doubtful`: index in the window -> among the checked."""
+        refused: Collection[int]
+        if aliases is None:
+            refused = self._of_two_users(judged.checked, doubtful)
+        else:
+            refused = doubtful.keys() & set(aliases)
+        gone = {doubtful[index] for index in refused}
+        judged.checked = [event for at, event in enumerate(judged.checked) if at not in gone]
+        more = [(index, ALIAS_OF_USERS) for index in refused]
+        judged.rejects = sorted([*judged.rejects, *more], key=itemgetter(0))
 
     def _sifted(self, judged: Judged) -> Judged:
         """Return it without the events that cannot be grouped, sealed or packed, which become dead letters.
@@ -197,10 +214,11 @@ class Resolver:
 
     def _grouped(self, checked: list[Checked]) -> list[Joint]:
         """Group those that share an identifier that is evidence."""
-        if self._suspended:
+        no_evidence = self._suspended | self._suppressed
+        if no_evidence:
             for event in checked:
                 evidence = [
-                    identifier for identifier in event.identifiers if identifier.hash not in self._suspended
+                    identifier for identifier in event.identifiers if identifier.hash not in no_evidence
                 ]
                 event.identifiers = evidence or event.identifiers[:1]
         return group([event.identifiers for event in checked])
@@ -225,25 +243,24 @@ class Resolver:
 
     def _commit(self, judged: Judged) -> Window | None:
         """Commit; return None if the worker is to stop before there was room."""
-        window = judged.window
         now = int(self._clock() * 1000)
-        rejected = Counter[str](reject.reason for _, reject in judged.rejects)
-        received = max((event.received_ms for event in window.events), default=0)
-        dead = [self._letter(window, index, reject, now) for index, reject in judged.rejects]
         for attempt in range(STALE_RETRIES):
-            sealed = self._patiently(partial(self._groups, judged, now, plan_all=attempt > 0))
-            if sealed is None:
-                return None
-            groups, news = sealed
-            commit = _window_commit(judged, groups)
-            _add_consents(commit, judged.ruling)
-            commit.dead, commit.rejected, commit.time_ms = dead, rejected, received
+            window = judged.window
+            rejected = Counter[str](reject.reason for _, reject in judged.rejects)
+            received = max((event.received_ms for event in window.events), default=0)
             try:
+                dead = [self._letter(window, index, reject, now) for index, reject in judged.rejects]
+                sealed = self._patiently(partial(self._groups, judged, now, plan_all=attempt > 0))
+                if sealed is None:
+                    return None
+                groups, news = sealed
+                commit = _window_commit(judged, groups)
+                _add_consents(commit, judged.ruling)
+                commit.dead, commit.rejected, commit.time_ms = dead, rejected, received
+                commit.erasures = self._erasures
                 result = self._patiently(partial(self._write, judged, commit))
             except Stale:
-                self._spoken = self._directory.has_consents()
-                self._suspended = frozenset(self._directory.suspended())
-                judged.groups = self._grouped(judged.checked)
+                self._catch_up(judged)
                 continue
             if result is None:
                 return None
@@ -255,7 +272,25 @@ class Resolver:
                 self._say_suspended()
             _measure(window, judged, result, rejected)
             return window
-        raise Stale(f"a window of {window.partition} was stale {STALE_RETRIES} times in a row")
+        raise Stale(f"a window of {judged.window.partition} was stale {STALE_RETRIES} times in a row")
+
+    def _catch_up(self, judged: Judged) -> None:
+        """Make the window again, by what is suspended and who is erased now: of who comes back the plain user
+        id is not known any more."""
+        self._spoken = self._directory.has_consents()
+        self._suspended = frozenset(self._directory.suspended())
+        erasures = self._directory.erasures()
+        if erasures != self._erasures:
+            self._erasures = erasures
+            self._known.clear()
+            self._keys.forget()
+            if self._content is not None:
+                self._content.forget()
+            before, self._suppressed = self._suppressed, self._directory.suppressed()
+            if self._suppressed - before:
+                judged.become(self.judge(judged.window))
+                return
+        judged.groups = self._grouped(judged.checked)
 
     def _say_suspended(self) -> None:
         before, self._suspended = self._suspended, frozenset(self._directory.suspended())
@@ -367,6 +402,8 @@ class Resolver:
             if secret or checked[index].record
         }
         keys = self._keys.of(sealing, create=True) if sealing else {}
+        if len(keys) < len(sealing):
+            raise Stale(f"somebody was erased since a window of {judged.window.partition} was planned")
         for joint, routed, secrets in drafts:
             for index, fact, secret in zip(joint, routed.facts, secrets, strict=True):
                 event = checked[index]
@@ -457,6 +494,17 @@ def _add_consents(commit: WindowCommit, ruling: Ruling | None) -> None:
         commit.looked_at = None
     else:
         commit.puts, commit.looked_at = ruling.puts, ruling.looked_at
+
+
+def _without(window: Window, suppressed: Collection[int]) -> Window:
+    """Return a window without these events, which are counted and kept nowhere."""
+    metrics.EVENTS_SUPPRESSED.inc(len(suppressed))
+    kept = [index for index in range(len(window.events)) if index not in suppressed]
+    return msgspec.structs.replace(
+        window,
+        events=[window.events[index] for index in kept],
+        positions=[window.positions[index] for index in kept],
+    )
 
 
 def _measure(window: Window, judged: Judged, result: WindowResult, rejected: Counter[str]) -> None:

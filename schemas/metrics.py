@@ -69,6 +69,9 @@ WINDOW_EVENTS = Histogram(
 )
 EVENTS_RESOLVED = Counter("millrace_events_resolved", "Events that the directory routed to a shard")
 EVENTS_REJECTED = Counter("millrace_events_rejected", "Events that went to the dead-letter log", ["reason"])
+EVENTS_SUPPRESSED = Counter(
+    "millrace_events_suppressed", "Events of erased customers who are to stay unknown: dropped"
+)
 SOURCES_SUSPENDED = Counter(
     "millrace_sources_suspended", "Times that a source was suspended (validate.reject_percent)", ["source"]
 )

@@ -17,6 +17,7 @@ import redis
 
 from schemas.errors import Unreachable
 from state.key_wrapping import PROBE, Held, KekId, Wrapping, is_unbound, wrapped_by
+from state.keys import DESTROYED
 from state.redis.client import writing
 from state.redis.names import Names
 
@@ -61,7 +62,7 @@ class Rotation:
             pipeline = self._redis.pipeline(transaction=False)
             for bucket in page:
                 pipeline.hvals(bucket)
-            for wrapped in (each for held in pipeline.execute() for each in held):
+            for wrapped in (each for held in pipeline.execute() for each in held if each != DESTROYED):
                 found[wrapped_by(wrapped)] += 1
                 unbound += is_unbound(wrapped)
         return Tally(dict(found), unbound)
@@ -135,7 +136,7 @@ class Rotation:
             (bucket, (origin, wrapped))
             for bucket, held in zip(buckets, pipeline.execute(), strict=True)
             for origin, wrapped in held.items()
-            if wrapped_by(wrapped) != newest or is_unbound(wrapped)
+            if wrapped != DESTROYED and (wrapped_by(wrapped) != newest or is_unbound(wrapped))
         ]
 
     def _pages(self) -> Iterator[list[bytes]]:

@@ -13,12 +13,16 @@ seals what one person says, and a thousand values each second for 49 days are fe
 A data key does not seal either: two keys are derived from it, one for the fields of the customer and one for
 what archive and matching keep, so that these share none and end together when it is destroyed.
 `state.key_wrapping` says how data keys lie in Redis.
+
+Erasing a customer destroys the data keys of its origins: every copy of what they sealed is unreadable from
+then on. An empty value stays in place of each, so that no window on its way makes a new one; the copy of the
+keys has it too, and so a restore knows who was erased since.
 """
 
 import hmac
 import os
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, cast
 
 import redis
@@ -53,6 +57,8 @@ ARCHIVED, MATCHED = "archive", "match"  # not fields of a customer, and sealed a
 _APART: Final = frozenset((ARCHIVED, MATCHED))
 _FORM: Final = b"\x02"
 _SALTED: Final = len(_FORM) + SALT_BYTES
+PAGE: Final = 1_000
+DESTROYED: Final = b""  # in place of the key of an origin that was erased
 
 
 class LogSeal:
@@ -192,7 +198,8 @@ class DataKeys:
             ) from None
 
     def of(self, origins: Iterable[bytes], *, create: bool = False) -> dict[bytes, DataKey]:
-        """Return the data keys of these origins; those that have none are left out, or given one."""
+        """Return the data keys of these origins; those that have none are left out, or given one. Who was
+        erased never gets one again."""
         wanted = dict.fromkeys(origins)
         unknown = [origin for origin in wanted if origin not in self._cache]
         if unknown:
@@ -208,10 +215,10 @@ class DataKeys:
         It is the same object for as long as it is the same key, and remembered.
         """
         stored = list(zip(origins, self._gather(self._names.data_keys, origins), strict=True))
-        self._remember([(origin, wrapped) for origin, wrapped in stored if wrapped is not None])
+        self._remember([(origin, wrapped) for origin, wrapped in stored if wrapped])
         found: list[DataKey | None] = []
         for origin, wrapped in stored:
-            if wrapped is None:
+            if not wrapped:
                 self._cache.pop(origin, None)
             found.append(self._cache.get(origin))
         self._bound()
@@ -223,10 +230,34 @@ class DataKeys:
 
     def _load(self, origins: Sequence[bytes], create: bool) -> None:
         answers = self._gather(self._names.data_keys, origins)
-        stored = zip(origins, answers, strict=True)
-        self._remember([(origin, wrapped) for origin, wrapped in stored if wrapped is not None])
-        if create and (absent := [origin for origin in origins if origin not in self._cache]):
+        stored = dict(zip(origins, answers, strict=True))
+        self._remember([(origin, wrapped) for origin, wrapped in stored.items() if wrapped])
+        if create and (absent := [origin for origin, wrapped in stored.items() if wrapped is None]):
             self._create(absent)
+
+    def forget(self) -> None:
+        """Ask Redis again from here on: keys were destroyed."""
+        self._cache.clear()
+
+    def destroy(self, origins: Sequence[bytes]) -> None:
+        """Destroy the keys of these origins, for ever, also of those that have none yet. Raises `LogFull`
+        where the server has no room."""
+        pipeline = self._redis.pipeline(transaction=True)
+        for origin in origins:
+            self._cache.pop(origin, None)
+            pipeline.hset(self._bucket(origin), origin, DESTROYED)
+        with writing():
+            pipeline.execute()
+
+    def buckets(self, origins: Iterable[bytes]) -> list[bytes]:
+        """Return the keys in Redis under which the data keys of these lie."""
+        return sorted({self._bucket(origin) for origin in origins})
+
+    def destroyed(self) -> Iterator[bytes]:
+        """Yield the origins whose keys were destroyed."""
+        for bucket in self._redis.scan_iter(match=self._names.data_keys + b"*", count=PAGE):
+            held = cast(dict[bytes, bytes], self._redis.hgetall(bucket))
+            yield from (origin for origin, wrapped in held.items() if wrapped == DESTROYED)
 
     def _create(self, origins: Sequence[bytes]) -> None:
         """Give these a key each. Where somebody else did meanwhile, it is theirs."""
@@ -245,7 +276,7 @@ class DataKeys:
         for (origin, key), ours, found in zip(fresh, wrapped, answers, strict=True):
             if found == ours:
                 self._cache[origin] = DataKey(origin, key, ours, self._deployment)
-            elif found is not None:
+            elif found:
                 others.append((origin, found))
         self._remember(others)
 

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent.parent
 OURS = ("schemas", "flows", "state", "connectors")
 FILES = sorted(path.relative_to(ROOT).as_posix() for folder in OURS for path in (ROOT / folder).rglob("*.py"))
 
-PROCESSES = ("archive", "deliver", "gateway", "learn", "match", "profile", "resolve")
+PROCESSES = ("archive", "deliver", "gateway", "learn", "match", "privacy", "profile", "resolve")
 # From low to high: a module may use those of its own floor and of lower ones. The longest name that fits a
 # module is its floor.
 LOGIC = (

@@ -8,6 +8,7 @@ door.py         what would be refused behind it is refused here
 messages.py     one Segment message → one `RawEvent` (pure)
 segment.py, cloudevents.py    the two ways in
 dialects.py     what the clients of Jitsu and RudderStack ask for besides
+subject_routes.py    what customers ask of their own data
 profiles.py, registry.py, health.py    what can be read
 refusals.py     every error that a request can be answered with
 tokens.py, limits.py    who may read, and how often in vain; the token bucket
@@ -19,6 +20,7 @@ from connectors.gateway.app import build
 from connectors.gateway.door import Door
 from connectors.gateway.server import server
 from connectors.gateway.standing import Standing
+from connectors.gateway.subject_routes import Receipt
 from connectors.listening import listen
 
-__all__ = ["Door", "Standing", "build", "listen", "server"]
+__all__ = ["Door", "Receipt", "Standing", "build", "listen", "server"]

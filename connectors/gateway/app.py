@@ -27,6 +27,7 @@ from connectors.gateway.registry_routes import registry_routes
 from connectors.gateway.routes import Endpoint
 from connectors.gateway.segment import segment_routes
 from connectors.gateway.standing import Standing, Watch
+from connectors.gateway.subject_routes import Rights, subject_routes
 from connectors.gateway.tokens import Tokens
 from connectors.raw.log import RawWriter
 from schemas.config import Gateway
@@ -45,13 +46,14 @@ def build(
     stewardship: Stewardship | None = None,
     standing: Callable[[], Standing] = Standing,
     door: Door | None = None,
+    rights: Rights | None = None,
 ) -> Starlette:
     """Return the gateway. `read_profile(namespace, value)` runs in a thread; the writer is closed when the
     application stops.
 
     `stewardship`: what holders of a steward's token get; None where there is no access to identities at all.
-    `standing` is asked in a thread, once a second. `door`: what is refused besides what the gateway sees by
-    itself.
+    `rights`: what holders of a privacy token get, likewise. `standing` is asked in a thread, once a second.
+    `door`: what is refused besides what the gateway sees by itself.
     """
     watch = Watch(standing)
     intake = Intake(config, writer, watch, door)
@@ -63,6 +65,11 @@ def build(
         *(
             identity_routes(Tokens(config.steward_tokens, config.misses_per_minute), stewardship, intake)
             if stewardship is not None
+            else ()
+        ),
+        *(
+            subject_routes(Tokens(config.privacy_tokens, config.misses_per_minute), rights)
+            if rights is not None
             else ()
         ),
         *registry_routes(subjects),

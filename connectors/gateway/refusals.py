@@ -20,6 +20,8 @@ Code = Literal[
     "write_key_invalid",  # no write key, or one that we do not know
     "token_invalid",  # no token, or one that may not read
     "stewards_none",  # `gateway.steward_tokens` is empty: identities are nobody's business over HTTP
+    "privacy_none",  # `gateway.privacy_tokens` is empty: nobody's rights are served over HTTP
+    "request_unknown",  # there is no such request, or no receipt yet
     "identifier_invalid",  # not `namespace:value`, or one that can name nobody
     "cursor_invalid",  # no `next` of a page
     "decision_invalid",  # none of accept, reject, unsure
@@ -50,6 +52,8 @@ _STATUS: dict[str, int] = {
     "write_key_invalid": 401,
     "token_invalid": 401,
     "stewards_none": 403,
+    "privacy_none": 403,
+    "request_unknown": 404,
     "order_forbidden": 403,
     "order_refused": 409,
     "review_unknown": 404,

@@ -23,6 +23,7 @@ from flows.cli.lab_commands import bench, chaos, demo, prove, simulate
 from flows.cli.model_commands import model
 from flows.cli.run_commands import reload, run
 from flows.cli.steward_commands import identity, review
+from flows.cli.subject_commands import subject
 from flows.cli.trouble import fail
 from flows.cli.upkeep_commands import dead, repair, source
 from flows.lab.evaluate import evaluation
@@ -62,6 +63,7 @@ app.add_typer(backup, name="backup")
 app.add_typer(keys, name="keys")
 app.add_typer(identity, name="identity")
 app.add_typer(review, name="review")
+app.add_typer(subject, name="subject")
 app.add_typer(evaluation, name="eval")
 app.add_typer(model, name="model")
 app.add_typer(prove, name="prove")

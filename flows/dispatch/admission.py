@@ -15,6 +15,7 @@ import structlog
 
 from connectors.sinks.sink import Delivery
 from flows.dispatch.consent_gate import consent_gate
+from flows.dispatch.erased_gate import erased_gate
 from flows.dispatch.verdicts import Admitted, Dead, Dropped, Gate, Postponed, Refusal, Verdict
 from flows.logic.shard.quarantine import places
 from flows.runtime.deployment import Deployment
@@ -39,7 +40,7 @@ Identify = Callable[[list[str], tuple[str, ...]], list[dict[str, str]]]
 Report = Callable[[Trigger, str, Dropped], None]
 
 # What makes the gates of a deployment; asked in this order, before personal data is opened
-GATES: tuple[Callable[[Deployment], Gate], ...] = (consent_gate,)
+GATES: tuple[Callable[[Deployment], Gate], ...] = (erased_gate, consent_gate)
 DISABLED: Final = Dead("the connector is disabled")
 _NOT_ADDRESSED = Dropped("it is not for this connector")
 _UNREAD = Dropped(DISABLED.reason)

@@ -1,10 +1,11 @@
 """What the archive keeps of a window: packed by `resolve` at the commit, unpacked by `rebuild`.
 
-An event that holds personal data is sealed under the data key of its customer, so that erasing the customer
-erases it here too; the whole is sealed with the log key.
+An event that holds personal data is sealed under the data key of its origin, one that holds no more of it
+than a user id under a key that is named after that id: erasing the customer destroys both, here as well. The
+whole is sealed with the log key.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
@@ -12,47 +13,89 @@ from flows.logic.permissions.categories import Categories
 from flows.logic.permissions.withholding import rewritten
 from flows.runtime.windows import Judged
 from schemas.config import Config
-from schemas.records.identity_graph import WindowCommit
+from schemas.errors import Stale
+from schemas.records.identity_graph import WindowCommit, following
 from schemas.records.journal import WindowContent
 from schemas.wire.events import RawEvent
 from state.directory.policy import Policy
-from state.keys import ARCHIVED, DataKeys, LogSeal
+from state.keys import ARCHIVED, DataKey, DataKeys, LogSeal
 
 FIELD = ARCHIVED  # what the seal of an event is bound to, beside its customer
+NAMES_MAX = 500_000  # users whose key this worker knows the name of
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(WindowContent).decode
 _plain = msgspec.structs.replace
 
 
-def packer(
-    config: Config, keys: DataKeys, seal: LogSeal, categories: Categories
-) -> Callable[[Judged, WindowCommit], bytes]:
-    """Return what packs each window of `resolve`, without what customers do not allow us to keep."""
-    pack_all = _Packer(config, seal)
+class WindowPacker:
+    """Packs each window of `resolve`, without what customers do not allow us to keep."""
 
-    def pack(judged: Judged, commit: WindowCommit) -> bytes:
+    def __init__(
+        self,
+        config: Config,
+        keys: DataKeys,
+        seal: LogSeal,
+        categories: Categories,
+        erased: Callable[[Sequence[bytes]], Sequence[bool]],
+    ) -> None:
+        """`erased` says of names whether they are of somebody who was erased."""
+        self._pack = _Packer(config, seal)
+        self._keys = keys
+        self._categories = categories
+        self._erased = erased
+        self._names: dict[bytes, bytes] = {}  # user id -> what the key of its events is called
+
+    def __call__(self, judged: Judged, commit: WindowCommit) -> bytes:
+        """Return what the archive keeps of a window. Raises `Stale` where somebody was erased meanwhile."""
         window = judged.window
         places = judged.places()
         origins = [b""] * len(window.events)
+        users: dict[int, bytes] = {}  # place -> the user of an event that holds nothing else
         ruling = judged.ruling
         dropped = ruling.dropped if ruling is not None else ()
         for joint, group in zip(judged.groups, commit.groups, strict=True):
             kept = [index for index in joint if index not in dropped]
             for index, fact in zip(kept, group.facts, strict=True):
+                strongest = judged.checked[index].identifiers[0]
                 if fact.expected is not None:
                     origins[places[index]] = fact.expected
+                elif strongest.strength == 0:
+                    users[places[index]] = strongest.hash
         values = [event.value for event in window.events]
         for index, (denied, whole) in ruling.unkept.items() if ruling is not None else ():
-            values[places[index]] = rewritten(categories, values[places[index]], denied, whole)
-        held = keys.of(origin for origin in origins if origin)
-        origins = [origin if origin in held else b"" for origin in origins]  # not all have sealed anything
+            values[places[index]] = rewritten(self._categories, values[places[index]], denied, whole)
+        held = self._keys.of((origin for origin in origins if origin), create=True)
+        if any(origin and origin not in held for origin in origins):
+            raise Stale(f"somebody was erased since a window of {window.partition} was sealed")
+        self._name(users.values(), held)
+        for place, user in users.items():
+            origins[place] = self._names[user]
         events = [
             _plain(event, value=held[origin].seal(FIELD, value) if origin else value)
             for event, value, origin in zip(window.events, values, origins, strict=True)
         ]
-        return pack_all(commit, events, window.positions, origins)
+        return self._pack(commit, events, window.positions, origins)
 
-    return pack
+    def forget(self) -> None:
+        """Name keys anew: somebody was erased."""
+        self._names.clear()
+
+    def _name(self, users: Iterable[bytes], held: dict[bytes, DataKey]) -> None:
+        """Add the keys of these users' events to `held`. Each is named after the user id; of who was erased
+        and comes back it is the next name, as in the directory."""
+        if len(self._names) > NAMES_MAX:
+            self._names.clear()
+        wanted = dict.fromkeys(users)
+        asked = {user: user for user in wanted if user not in self._names}
+        while asked:
+            gone = dict(zip(asked, self._erased([*asked.values()]), strict=True))
+            self._names |= {user: name for user, name in asked.items() if not gone[user]}
+            asked = {user: following(name) for user, name in asked.items() if gone[user]}
+        held |= self._keys.of((self._names[user] for user in wanted), create=True)
+        for user in wanted:
+            while self._names[user] not in held:  # its key was destroyed before the directory says so
+                self._names[user] = following(self._names[user])
+                held |= self._keys.of([self._names[user]], create=True)
 
 
 def match_packer(config: Config, seal: LogSeal) -> Callable[[WindowCommit], bytes]:

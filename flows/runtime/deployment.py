@@ -43,6 +43,7 @@ from state.key_wrapping import Wrapping
 from state.keys import DataKeys, LogSeal
 from state.model_store import ModelStore, RedisModels, Signer
 from state.personal_findings import RedisPersonalFindings
+from state.privacy_requests import PrivacyRequests
 from state.redis import embedded
 from state.redis.client import (
     Client,
@@ -67,6 +68,7 @@ if TYPE_CHECKING:
     from state.history.archive_files import Archive
     from state.history.backup_folders import Backups
     from state.history.data_key_copy import KeyCopy
+    from state.receipts import ReceiptSigner
 
 
 class Deployment:
@@ -280,6 +282,18 @@ class Deployment:
     def sources(self) -> RedisSources:
         """The sources that are suspended."""
         return RedisSources(self.client, self.names)
+
+    @cached_property
+    def privacy_requests(self) -> PrivacyRequests:
+        """What customers ask of their own data."""
+        return PrivacyRequests(self.client, self.names)
+
+    @cached_property
+    def receipt_signer(self) -> "ReceiptSigner":
+        """Signs what outsiders verify."""
+        from state.receipts import ReceiptSigner
+
+        return ReceiptSigner(self.keys.sign)
 
     @cached_property
     def given_up(self) -> RedisGivenUp:

@@ -41,6 +41,11 @@ class Judged(msgspec.Struct):
     # what customers do not allow of it, as of the last attempt to commit it; None: nobody was asked
     ruling: Ruling | None = None
 
+    def become(self, other: "Judged") -> None:
+        """Be this one from now on: others hold the object."""
+        for name in self.__struct_fields__:
+            setattr(self, name, getattr(other, name))
+
     def places(self) -> list[int]:
         """Return where the checked events are in their window."""
         others = {index for index, _ in self.rejects} | {index for index, _ in self.orders}

@@ -1,7 +1,7 @@
 """What `millrace run` does: one flow in this process, or several under a supervisor.
 
-one process for each of    gateway deliver learn match archive (the last two where they, or a daily backup,
-                           are switched on)
+one process for each of    gateway deliver learn privacy match archive (the last two where they, or a daily
+                           backup, are switched on)
 several workers of         resolve profile (worker k of n takes the partitions or shards at k modulo n)
 and, where `redis.url` is "embedded", a redis-server below them
 """
@@ -30,7 +30,7 @@ if TYPE_CHECKING:  # each process imports what it needs when it knows what it is
 
 log = structlog.get_logger()
 
-Flow = Literal["gateway", "resolve", "profile", "deliver", "learn", "match", "archive"]
+Flow = Literal["gateway", "resolve", "profile", "deliver", "learn", "match", "privacy", "archive"]
 FLOWS: tuple[Flow, ...] = get_args(Flow)
 
 # What feeds is stopped before what is fed.
@@ -41,6 +41,7 @@ _STAGE: dict[Flow, int] = {
     "deliver": 3,
     "learn": 3,
     "match": 3,
+    "privacy": 3,
     "archive": 4,
 }
 _STAGE_REDIS = 5
@@ -50,8 +51,9 @@ SINGLE: tuple[Flow, ...] = (
     "gateway",
     "learn",
     "match",
+    "privacy",
     "archive",
-)  # one door, one trainer of each model, one writer of an index or a folder
+)  # one door, one trainer of each model, one writer of an index or a folder, one driver of requests
 VITAL: tuple[Flow, ...] = (
     "gateway",
 )  # of `run all`: where others do not run events are still taken in, and wait
@@ -124,6 +126,10 @@ def _run_flow(flow: Flow, deployment: "Deployment", worker: int, workers: int) -
             from flows import match
 
             match.run(deployment)
+        case "privacy":
+            from flows import privacy
+
+            privacy.run(deployment)
         case "archive":
             from flows import archive
 

@@ -24,8 +24,11 @@ from flows.runtime.engine import Stop
 from flows.runtime.windows import Judged, Window
 from flows.services import switching
 from flows.services.restore import DRAIN_EVERY, ROOM, Quiet, drained
+from flows.services.subjects import returning
+from flows.services.subjects.erasing import PARTITION as PRIVACY
 from schemas.config import Config
 from schemas.errors import Foreign
+from schemas.records.identity_graph import ID_BYTES
 from schemas.records.journal import JournalKind, WindowContent
 from schemas.records.outbox_lanes import Lane
 from schemas.records.shard_log import Tick
@@ -128,6 +131,7 @@ class Rebuild:
         begin_anew(self._client, self._names, deployment.layout)
         self._load_keys(deployment)
         deployment.prepare()
+        self._deployment = deployment
         self._delivered = bool(run)
         self._now_s = 0.0
         self._keys = deployment.data_keys
@@ -166,7 +170,8 @@ class Rebuild:
             deployment.log_seal,
             lambda: None,
         )
-        self._gone: set[bytes] = set()  # identifiers of erased customers
+        # identifiers of erased customers, up to their erasure -> the origin whose key is destroyed
+        self._gone: dict[bytes, bytes] = {}
         self.windows = self.events = self.erased = 0
         self._raw_is_redis, self._prefix = config.raw.log == "redis", config.redis.prefix
 
@@ -192,7 +197,9 @@ class Rebuild:
             self._settle()
 
     def _window(self, content: WindowContent) -> None:
-        if content.commit.partition == MATCH:  # no events came with it: what was decided then holds
+        if content.commit.partition in (MATCH, PRIVACY):  # without events: what was decided then holds
+            if content.commit.partition == PRIVACY:
+                self._forget(content)
             self._directory.commit(content.commit, self._pack_match(content.commit))
             return
         self._note_erased(content)
@@ -210,6 +217,13 @@ class Rebuild:
         self.windows += 1
         self.events += len(judged.window.events)
         self.erased += len(content.events) - len(judged.window.events)
+
+    def _forget(self, content: WindowContent) -> None:
+        """An erasure: what was on its way has arrived by then, and who comes after it is somebody else."""
+        self._settle()
+        for order in content.commit.orders:
+            gone = {order.note[at : at + ID_BYTES] for at in range(0, len(order.note), ID_BYTES)}
+            self._gone = {one: origin for one, origin in self._gone.items() if origin not in gone}
 
     def _judged(
         self, content: WindowContent, events: Sequence[RawEvent | None], left: Sequence[int]
@@ -235,13 +249,16 @@ class Rebuild:
         out as well."""
         held = self._keys.of(origin for origin in content.origins if origin)
         for group in content.commit.groups:
-            if any(fact.expected is not None and fact.expected not in held for fact in group.facts):
+            sealed_for = {fact.expected for fact in group.facts if fact.expected is not None}
+            for origin in sealed_for - held.keys():
                 users = [identifier.hash for identifier in group.identifiers if identifier.strength == 0]
-                self._gone.update(users or (identifier.hash for identifier in group.identifiers))
+                theirs = users or [identifier.hash for identifier in group.identifiers]
+                self._gone.update(dict.fromkeys(theirs, origin))
 
     def finish(self, name: str) -> None:
-        """Make it a deployment: as whole as the archive was."""
+        """Make it a deployment: as whole as the archive was, without whoever was erased since."""
         self._settle()
+        returning.erase_again(self._deployment, self._directory, self._settle)
         self._archiver.close()
         if self._raw_is_redis:
             reserve(self._client, self._prefix, self._directory.offsets())

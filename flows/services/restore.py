@@ -1,7 +1,7 @@
 """A full backup, then the archive from there on, into an empty Redis; the shards apply their logs as it goes.
 
 Until all of it is there the deployment carries another name, so that no flow takes it for whole; a restore
-that died begins again from nothing.
+that died begins again from nothing. Whoever was erased since is erased again before that.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -18,6 +18,7 @@ from flows.runtime import rules_in_force
 from flows.runtime import snapshots as model_travel
 from flows.runtime.archived_windows import unpacked
 from flows.runtime.deployment import Deployment
+from flows.services.subjects import returning
 from schemas.config import Config
 from schemas.errors import Fenced, Foreign, LogFull, Stale
 from schemas.records.journal import JournalKind, WindowContent
@@ -135,6 +136,10 @@ def restore(
         client.set(names.archived, int(journal or 0))
     if config.raw.log == "redis":
         reserve(client, config.redis.prefix, replay.directory.offsets())
+    # behind what the archive has: these commits are new, and go there as all others
+    journal_max = config.archive.journal_max if config.archive.enabled else 0
+    directory = RedisDirectory(client, names, layout, log_max=config.shards.log_max, journal_max=journal_max)
+    returning.erase_again(deployment, directory, replay.drain)
     client.hset(names.meta, "name", layout.name)  # from here on it is one
     return entries, int(tick or 0) * 1000
 

@@ -17,6 +17,7 @@ from flows.logic.shard.state import decode_tick
 from flows.runtime.deployment import Deployment
 from flows.services import status
 from flows.services.restore import server
+from flows.services.subjects import returning
 from schemas.config import Config
 from schemas.errors import Fenced, Foreign, Unreachable
 from schemas.records.shard_log import LogKind
@@ -65,6 +66,8 @@ def switch(deployment: Deployment, run_id: str) -> None:
         moving = Switch(client, names, run_id)
         if unfinished is None:
             _check(deployment, run_id)
+            there = Deployment(at(config, run_id))
+            returning.erase_again(there, there.directory, live=deployment)
             moving.begin()
         for folder in (config.archive.folder, config.backup.folder):
             _rename(Path(folder), run_id)

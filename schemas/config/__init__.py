@@ -41,6 +41,7 @@ from schemas.config.identity_options import Guard, Identity, MatchField, Matchin
 from schemas.config.limited_values import (
     Address,
     Count,
+    Day,
     Daytime,
     Figure,
     Pattern,
@@ -62,6 +63,7 @@ from schemas.config.machinery import (
     Metrics,
     Raw,
     Redis,
+    Rights,
     Shards,
     Vault,
     Window,
@@ -111,6 +113,7 @@ __all__ = [
     "Count",
     "Country",
     "Data",
+    "Day",
     "Daytime",
     "Deliver",
     "Entry",
@@ -143,6 +146,7 @@ __all__ = [
     "RedisConnector",
     "Repeat",
     "Reward",
+    "Rights",
     "Rules",
     "Secret",
     "Segment",
@@ -180,6 +184,7 @@ class Config(Rules, frozen=True, kw_only=True, forbid_unknown_fields=True):
     entry: Entry = Entry()
     privacy: Privacy = Privacy()
     consent: Consent = Consent()
+    rights: Rights = Rights()
     keys: Keys = Keys()
     shards: Shards = Shards()
     archive: Archive = Archive()

@@ -78,9 +78,11 @@ def _gateway(config: Config) -> Found:
         elif entry.key in seen:
             yield at, "another source has the same key"
         seen.add(entry.key)
-    tokens = [(("gateway", "read_tokens", index), token) for index, token in enumerate(gateway.read_tokens)]
-    tokens += [
-        (("gateway", "steward_tokens", index), token) for index, token in enumerate(gateway.steward_tokens)
+    sorts = ("read_tokens", "steward_tokens", "privacy_tokens")
+    tokens = [
+        (("gateway", sort, index), token)
+        for sort in sorts
+        for index, token in enumerate(getattr(gateway, sort))
     ]
     for at, token in tokens:
         if not token:

@@ -42,6 +42,13 @@ Day = Annotated[
     msgspec.Meta(pattern=r"^(\d{4}-\d\d-\d\d)?\Z", description="a date, such as 2026-03-01, or nothing"),
 ]
 
+CalendarDay = Annotated[
+    str,
+    msgspec.Meta(
+        pattern=r"^\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])\Z", description="a day, such as 2026-10-01"
+    ),
+]
+
 
 class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Every table refuses keys that it does not know."""

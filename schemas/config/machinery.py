@@ -5,7 +5,19 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from schemas.config.limited_values import Address, Count, Day, Daytime, Secret, Table, Text, Texts, Word, Zone
+from schemas.config.limited_values import (
+    Address,
+    CalendarDay,
+    Count,
+    Day,
+    Daytime,
+    Secret,
+    Table,
+    Text,
+    Texts,
+    Word,
+    Zone,
+)
 from schemas.units import Duration, Size
 
 
@@ -72,6 +84,8 @@ class Gateway(Table, frozen=True):
     read_tokens: tuple[Secret, ...] = (Secret("demo-read"),)  # who may read profiles
     # who may read identities in the clear, unite and part customers; none: nobody over HTTP
     steward_tokens: tuple[Secret, ...] = ()
+    # who may erase customers, export what is held of them, and see requests; none: nobody over HTTP
+    privacy_tokens: tuple[Secret, ...] = ()
     # identifiers that nobody has, asked for with one token; beyond it the gateway answers 429
     misses_per_minute: Count = 600
     event_bytes: Size = Size.parse("32KB")  # of one event
@@ -146,6 +160,15 @@ class Backup(Table, frozen=True):
     keep: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 7  # this many of the newest
     # the copy of the customers' data keys, relative to the data folder; apart from the backups
     keys: Text = "keycopy.db"
+
+
+class Rights(Table, frozen=True):
+    """The requests of customers about their own data, and by when each is due. See docs/privacy.md."""
+
+    # whose clock runs: `gdpr` one month, `pipl` 15 working days, `lgpd` 15 days
+    regime: Literal["gdpr", "pipl", "lgpd"] = "gdpr"
+    days_off: tuple[CalendarDay, ...] = ()  # pipl: weekdays that are holidays
+    days_on: tuple[CalendarDay, ...] = ()  # pipl: days of a weekend that are worked
 
 
 class Deliver(Table, frozen=True):

@@ -37,7 +37,18 @@ class Group(msgspec.Struct, array_like=True):
     facts: list[Routed]
 
 
-OrderKind = Literal["link", "apart", "unlink", "undo", "review", "unsure", "release"]
+OrderKind = Literal[
+    "link",
+    "apart",
+    "unlink",
+    "undo",
+    "review",
+    "unsure",
+    "release",
+    "detach",
+    "erase",
+    "unsuppress",
+]
 
 
 class Order(msgspec.Struct, array_like=True, frozen=True):
@@ -51,6 +62,10 @@ class Order(msgspec.Struct, array_like=True, frozen=True):
     review   a steward is to say whether they are one
     unsure   the steward cannot say: the pair leaves the queue, and comes back if something new speaks for it
     release  the identifier `a` is evidence again
+    detach   nothing leads to the customer of the origin `a` any more: it is about to be erased. `note`: its
+             origins, as they are known. `forced`: events that name its identifiers are dropped from now on
+    unsuppress  they are taken again, of the identifier `a`
+    erase    what is left of a customer that was detached goes
     """
 
     kind: OrderKind
@@ -120,6 +135,8 @@ class WindowCommit(msgspec.Struct, array_like=True):
     # something in this window, the whole mark): another one by now is `Stale`. None: as nobody has said
     # anything yet
     looked_at: list[tuple[bytes, bytes]] | None = []
+    # erasures that its worker knows of: with others it is `Stale`; -1: it does not depend on them
+    erasures: int = -1
 
 
 class WindowResult(msgspec.Struct, array_like=True):
@@ -133,11 +150,18 @@ class WindowResult(msgspec.Struct, array_like=True):
     journal: int = 0  # sequence of the window in the journal
     divided: int = 0  # unions that were undone, identifiers that were taken out
     suspended: int = 0  # identifiers that are evidence no longer
+    erased: int = 0  # customers
 
 
 def text_id(identity: bytes) -> str:
     """Return the form shown outside: 24 hex digits."""
     return identity.hex()
+
+
+def following(origin: bytes) -> bytes:
+    """Return the name that is tried after one that is taken."""
+    number: int = (int.from_bytes(origin) + 1) % (1 << 8 * ID_BYTES)
+    return number.to_bytes(ID_BYTES)
 
 
 def shard_of(root: bytes, count: int) -> int:

@@ -19,6 +19,7 @@ class LogKind:
     LEND: Final = "l"  # tell the customer that this identifier moved to which messages you have seen under it
     RETIRE: Final = "r"  # this customer is now part of another
     SPLIT: Final = "s"  # part of this customer was united with it by mistake: give it back
+    ERASE: Final = "z"  # this customer is erased
     ABSORB: Final = "a"  # take in what another customer's shard hands over
     TICK: Final = "t"  # the time, once a second
     CONFIG: Final = "c"  # from here on these rules hold (the body lies in the directory)
@@ -26,7 +27,7 @@ class LogKind:
     NOT_SENT: Final = "n"  # a trigger of this customer was refused at the door
 
 
-Kind = Literal["x", "e", "l", "r", "s", "a", "t", "c", "m", "n"]
+Kind = Literal["x", "e", "l", "r", "s", "z", "a", "t", "c", "m", "n"]
 
 
 class LogEntry(msgspec.Struct, frozen=True):
@@ -85,6 +86,12 @@ class NotSent(msgspec.Struct, array_like=True):
     reason: str  # a code, such as `consent`
     detail: str  # in words
     at_ms: int
+
+
+class Erase(msgspec.Struct, array_like=True):
+    """Nothing is on its way to it any more, and it owes nothing."""
+
+    root: bytes
 
 
 class Tick(msgspec.Struct, array_like=True):

@@ -16,9 +16,10 @@ from urllib.parse import quote
 
 import msgspec
 
-from schemas.wire.triggers import Trigger
+from schemas.wire.triggers import ERASURE, Trigger
 
 TYPE = "millrace.trigger"
+DELETION = "millrace.deletion"  # the receiver is to delete what it has of the customer
 STRUCTURED = "application/cloudevents+json"
 JSON = "application/json"
 
@@ -34,7 +35,7 @@ def attributes(trigger: Trigger, source: str) -> dict[str, str]:
         "specversion": "1.0",
         "id": trigger.id,
         "source": source,
-        "type": TYPE,
+        "type": DELETION if trigger.rule == ERASURE else TYPE,
         "subject": trigger.customer,
         "time": _text_time(trigger.receipt.emitted_ms or trigger.receipt.applied_ms),
         "partitionkey": trigger.customer,

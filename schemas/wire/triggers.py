@@ -4,6 +4,9 @@ from typing import Any, Final
 
 import msgspec
 
+# the rule of a trigger that asks its receiver to delete a customer; no rule of a configuration can have it
+ERASURE: Final = "$erasure"
+
 
 class Receipt(msgspec.Struct, array_like=True):
     """The latency receipt of a trigger, Unix milliseconds. A timer's trigger has its due time as event and

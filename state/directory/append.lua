@@ -13,7 +13,7 @@
 --          configuration than the flows: where an archive was ever begun it is all kept, but for what `learn`, which is a flow, announces
 -- ARGV[10] t: the second to announce, in a replay; empty for the server's clock
 --
--- Answers: 1 appended | 0 seen before (a tick: this second has been announced)
+-- Answers: 1 appended | 0 seen before (a tick: this second has been announced), or for a customer who was erased
 -- Atomic:  everything.
 -- Cost:    one XADD for each shard (64: about 0.2 ms); one for an absorb or a fact.
 
@@ -44,6 +44,11 @@ if kind == 'h' then
 elseif kind == 'a' or kind == 'e' or kind == 'n' then
   local root = ARGV[5]
   local a, b, c, d = byte(root, 1, 4)
+  local mark = call('HGET', P .. 'x:' .. (((a * 256 + b) * 256 + c) * 256 + d) % buckets, root)
+  if mark == 'e' or (mark and kind == 'e') then  -- who is being erased is still given what was on its way, but no events
+    call('HINCRBY', P .. 'stats', 'dropped_for_erased', 1)
+    return 0
+  end
   root = call('HGET', P .. 'o:' .. (((a * 256 + b) * 256 + c) * 256 + d) % buckets, root) or root
   a, b = byte(root, 1, 2)
   first = (a * 256 + b) % shards

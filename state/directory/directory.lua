@@ -10,7 +10,8 @@
 --          what the policy is made of stands in policy.py)
 -- ARGV[6]  msgpack: {rejected by reason, number of dead letters, change of the graph up to which the worker knows it, or -1,
 --          time of the window in Unix milliseconds, orders: {kind, by, 1 if forced, 1 if they name origins} each,
---          puts: {table, 1 if deleted} each, number of customers whose consent was looked at, or -1: nobody has said anything yet}
+--          puts: {table, 1 if deleted} each, number of customers whose consent was looked at, or -1: nobody has said anything yet,
+--          erasures that the worker knows of, or -1}
 -- ARGV[7]  msgpack: numbers, for each group: identifiers n, facts m, n strengths, m pairs of (anchor, 1 if expected, 2 if also to be matched);
 --          n = 0 for a group whose customer the worker knows: then nothing but m
 -- ARGV[8+] what those numbers speak of, in the same order: n hashes, then for each fact its payload and, if expected,
@@ -20,7 +21,7 @@
 --          (Redis' msgpack knows no byte strings.)
 --
 -- Answers: {"ok", created, attached, united, moved, refused, journal, of each identifier given origin, root and 1 if it has no event to itself,
---          number of the last change of the graph, what this window changed, divided, suspended} | {"plan", origins} | {"stale"} |
+--          number of the last change of the graph, what this window changed, divided, suspended, erased} | {"plan", origins} | {"stale"} |
 --          {"survey", origins, roots, of each root: {it, its members, {member, its record of consent, member ...}}} |
 --          {"suspended", all identifiers that are evidence no longer: a group rests on one of them and on others} |
 --          {"fenced", position} | {"full", shard or "journal"} | {"changed", number of the last change, what changed since} |
@@ -83,6 +84,7 @@ end
 if mode == 'commit' then
   local position = call('HGET', P .. 'offsets', partition) or '-1'
   if position ~= before then return {'fenced', position} end
+  if rest[8] >= 0 and rest[8] ~= tonumber(call('HGET', P .. 'meta', 'erased') or 0) then return {'stale'} end
   local changes = tonumber(call('HGET', P .. 'meta', 'changes') or 0)
   if epoch >= 0 and epoch ~= changes then
     local behind = changes - epoch

@@ -69,11 +69,12 @@ class Directory(Protocol):
         """Forget what was announced before this version."""
 
     def forward(self, shard: int, seq: int, message: Absorb) -> bool:
-        """Append an absorb to the log of whoever holds the survivor now; False if seen before."""
+        """Append an absorb to the log of whoever holds the survivor now; False if seen before, or where that
+        one was erased."""
 
     def readmit(self, seq: int, origin: bytes, payload: bytes) -> bool:
         """Append a packed fact that was put aside to the log of whoever its origin belongs to now; False if
-        `seq` was taken before."""
+        `seq` was taken before, or its customer is being erased."""
 
     def forward_again(self, letter: str, message: Absorb) -> bool:
         """Forward one again, for one that was put aside under this id; False if that was done before."""
@@ -95,6 +96,15 @@ class Directory(Protocol):
 
     def root(self, origin: bytes) -> bytes:
         """Return the customer that an origin belongs to now."""
+
+    def erasures(self) -> int:
+        """Return how often it changed who was erased, or whose events are dropped."""
+
+    def suppressed(self) -> frozenset[bytes]:
+        """Return the identifiers whose events are dropped."""
+
+    def erased(self, origins: Sequence[bytes]) -> list[bool]:
+        """Return of each whether its customer is being erased, or was."""
 
     def suspended(self) -> dict[bytes, int]:
         """Return the identifiers that are evidence no longer, and since when (Unix seconds)."""

@@ -113,12 +113,26 @@ local function following(id)  -- the next free origin after one that is taken
 end
 
 local newborn = {}  -- the customers that this window founds
+-- Origins of customers who are being erased (`d`: nothing leads there any more) or were (`e`): no name of theirs is given again.
+local marks, new_marks, any_marked = {}, {}, nil
+local function mark_of(origin)
+  if marks[origin] == nil then
+    if any_marked == nil then any_marked = call('HEXISTS', P .. 'meta', 'erased') == 1 end
+    marks[origin] = any_marked and call('HGET', bucket('x:', origin), origin)
+  end
+  return marks[origin]
+end
+
+local new_suppressed = {}  -- identifiers whose events are dropped from now on, or no longer
+
+local function set_mark(origin, mark) marks[origin], new_marks[origin] = mark, mark end
+
 local function found(id)
-  local taken = record_of(id)  -- by one who once had this identifier; if he still has, we were told otherwise
+  local taken = not mark_of(id) and record_of(id)  -- by one who once had this identifier; if he still has, we were told otherwise
   for _, tagged in ipairs(taken and taken.ids or {}) do
     if sub(tagged, 2) == id and not origin_of(id) then damaged('i:', id) end
   end
-  while records[id] or roots[id] and roots[id] ~= id or call('HEXISTS', bucket('r:', id), id) == 1
+  while mark_of(id) or records[id] or roots[id] and roots[id] ~= id or call('HEXISTS', bucket('r:', id), id) == 1
     or call('HEXISTS', bucket('o:', id), id) == 1 do id = following(id) end
   records[id] = {members = {id}, ids = {}, counts = {}}
   new_records[id] = records[id]
@@ -136,7 +150,7 @@ local OLDEST, REVIEW, NEWCOMER = 1, 2, 3
 local LEAVE_TOGETHER = 4
 local now = floor(time_ms / 1000)
 
-local created, attached, united, moved, refused, divided, suspended = 0, 0, 0, 0, 0, 0, 0
+local created, attached, united, moved, refused, divided, suspended, erased = 0, 0, 0, 0, 0, 0, 0, 0
 local retired, lent, changed = {}, {}, {}
 local left = {}                         -- customers that identifiers have left for others
 local ordered, ordering = {}, false  -- what follows from orders, in their order

@@ -1,19 +1,20 @@
 """The identity graph in memory: identifiers -> origins -> root customers.
 
 Twin of what `state/directory/*.lua` keep: the same decisions in the same order, written to be obvious. What
-one window does to it: `graph_window`, with `graph_guards`, `graph_unions` and `graph_orders`. A window works
-on a copy.
+one window does to it: `graph_window`, with `graph_guards`, `graph_unions`, `graph_orders` and
+`graph_erasure`. A window works on a copy.
 """
 
 from collections import Counter
 from collections.abc import Sequence
 
-from schemas.records.identity_graph import ID_BYTES, Identifier, Pair, Union, WindowCommit, WindowResult
+from schemas.records.identity_graph import Identifier, Pair, Union, WindowCommit, WindowResult, following
 from schemas.records.shard_log import Lend
 from state.directory.handed_over import HandOvers
 from state.directory.policy import Policy
 from state.directory.records import Record
 
+DETACHED, ERASED = b"d", b"e"  # marks of origins: nothing leads there any more; gone
 Edge = tuple[int, bytes, bytes]  # number in the ledger, the two origins that the evidence is about
 
 
@@ -36,6 +37,10 @@ class Graph:
         self.suspended: dict[bytes, int] = {}
         # identifiers that came with others, and had events to themselves since
         self.alone: set[bytes] = set()
+        # origins of customers who are being erased, or were: no name of theirs is given again
+        self.marks: dict[bytes, bytes] = {}
+        # identifiers whose events are dropped -> since, Unix seconds
+        self.suppressed: dict[bytes, int] = {}
         self.reviews: dict[bytes, Pair] = {}  # both origins, the smaller first
         # identifier that changed sides -> the first four bytes of the user ids that it went to
         self.users: dict[bytes, tuple[bytes, ...]] = {}
@@ -62,13 +67,14 @@ class Graph:
         return self.records[root].user() if root in self.records else None
 
     def named(self, origin: bytes) -> bytes | None:
-        """Return the origin if there is such a one."""
-        return origin if origin in self.records or origin in self.roots else None
+        """Return the origin if there is such a one, and it is not being erased."""
+        there = origin in self.records or origin in self.roots
+        return origin if there and origin not in self.marks else None
 
     def found(self, origin: bytes) -> bytes:
         """Found a customer, and return its origin: the identifier, or the next free value."""
-        while origin in self.records or origin in self.roots:
-            origin = ((int.from_bytes(origin) + 1) % 2 ** (8 * ID_BYTES)).to_bytes(ID_BYTES)
+        while origin in self.records or origin in self.roots or origin in self.marks:
+            origin = following(origin)
         self.records[origin] = Record((origin,))
         return origin
 

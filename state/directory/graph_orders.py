@@ -2,6 +2,7 @@
 
 from schemas.records.identity_graph import Identifier, Order
 from state.directory.graph import WindowWork
+from state.directory.graph_erasure import Erasure
 from state.directory.graph_unions import Unions
 
 
@@ -12,6 +13,7 @@ class Orders:
         self._work = work
         self._graph = work.graph
         self._unions = unions
+        self._erasure = Erasure(work)
 
     def obey(self, order: Order) -> None:
         """Do as the order says, or count it as refused."""
@@ -20,6 +22,12 @@ class Orders:
                 self._graph.suspended.pop(order.a, None)
             case "undo":
                 self._count_unless(self._unions.undo(int.from_bytes(order.a), order.by))
+            case "detach":
+                self._count_unless(self._erasure.detach(order))
+            case "unsuppress":
+                self._count_unless(self._erasure.unsuppress(order))
+            case "erase":
+                self._count_unless(self._erasure.erase(order))
             case _:
                 x, y = self._origins_of(order)
                 if x is None or y is None:

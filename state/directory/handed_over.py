@@ -5,7 +5,7 @@ from collections import Counter
 
 import msgspec
 
-from schemas.records.shard_log import Lend, Retire, Split
+from schemas.records.shard_log import Erase, Lend, Retire, Split
 
 
 class HandOvers(msgspec.Struct):
@@ -14,12 +14,12 @@ class HandOvers(msgspec.Struct):
     retired: list[Retire] = []
     lent: list[Lend] = []
     # what follows from orders, in their order; all the rest comes of the groups before them
-    then: list[Retire | Lend | Split] = []
+    then: list[Retire | Lend | Split | Erase] = []
     labels: list[bytes] = []  # what stewards decided: two origins, and whether they are one
     ordering: bool = False
 
-    def add(self, change: Retire | Lend | Split) -> None:
-        if self.ordering or isinstance(change, Split):
+    def add(self, change: Retire | Lend | Split | Erase) -> None:
+        if self.ordering or isinstance(change, Split | Erase):
             self.then.append(change)
         elif isinstance(change, Retire):
             self.retired.append(change)

@@ -90,6 +90,7 @@ class RedisLedger:
         firsts = self._each("hget", [(self._bucket(b"u:", origin), b"h" + origin) for origin in origins])
         at = {origin: int.from_bytes(first) for origin, first in zip(origins, firsts, strict=True) if first}
         for step in range(count + 1):
+            at = self._past_skipped(at)
             fresh = sorted({seq for seq in at.values() if seq not in seen})
             found = self._each("xrange", [(self._names.ledger, f"{seq}-0", f"{seq}-0") for seq in fresh])
             held = {seq: entry[0][1] for seq, entry in zip(fresh, found, strict=True) if entry}
@@ -99,6 +100,24 @@ class RedisLedger:
             seen |= held
             at = {origin: before for origin, seq in at.items() if (before := _before(seen[seq], origin))}
         return [_union(b"%d-0" % seq, seen[seq]) for seq in sorted(seen, reverse=True)], not at
+
+    def _past_skipped(self, at: dict[bytes, int]) -> dict[bytes, int]:
+        """Lead each origin past the entries that also named somebody who was erased."""
+        skipped = self._names.skipped
+        while at:
+            numbers = sorted({*at.values()})
+            fields = [seq.to_bytes(_ENTRY_BYTES) for seq in numbers]
+            links = cast(list[bytes | None], self._redis.hmget(skipped, fields))
+            past = {seq: found for seq, found in zip(numbers, links, strict=True) if found is not None}
+            if not past:
+                break
+            names = 4 * ID_BYTES
+            at = {
+                origin: _linked(past[seq][:names], past[seq][names:], origin) if seq in past else seq
+                for origin, seq in at.items()
+            }
+            at = {origin: seq for origin, seq in at.items() if seq}
+        return at
 
     def _each(self, command: str, calls: Sequence[tuple[Any, ...]]) -> list[Any]:
         """What each call of the command answers, in one round trip."""
@@ -164,7 +183,11 @@ def _held(root: bytes, packed: bytes | None) -> tuple[list[bytes], list[Identifi
 
 def _before(fields: dict[bytes, bytes], origin: bytes) -> int:
     """The entry before this one that named the origin; 0: there is none."""
-    named, before = fields[b"r"] + fields[b"s"] + fields[b"o"], fields.get(b"h", b"")
+    return _linked(fields[b"r"] + fields[b"s"] + fields[b"o"], fields.get(b"h", b""), origin)
+
+
+def _linked(named: bytes, before: bytes, origin: bytes) -> int:
+    """Follow the link of one of the origins that are named; 0: it leads nowhere."""
     places = [at for at in range(0, len(named), ID_BYTES) if named[at : at + ID_BYTES] == origin]
     at = _ENTRY_BYTES * (places[0] // ID_BYTES)
     return int.from_bytes(before[at : at + _ENTRY_BYTES])

@@ -12,7 +12,7 @@ import msgspec
 import redis
 
 from schemas.records.identity_graph import ID_BYTES
-from schemas.records.match_log import AnyMatchKind, MatchKind
+from schemas.records.match_log import MATCH_KINDS, AnyMatchKind
 from state.directory.layout import Layout
 from state.directory.records import unpack
 from state.keys import MATCHED
@@ -26,8 +26,8 @@ Table = Literal["mk", "mr", "matcher"]  # blocking keys, records by origin, its 
 
 
 class Said(msgspec.Struct, frozen=True):
-    """One entry of its log: records (`r`: origin, length, sealed) or what stewards decided (`d`: two origins,
-    `1` if they are one)."""
+    """One entry of its log: records (`r`: origin, length, sealed), what stewards decided (`d`: two origins,
+    `1` if they are one), or whom to forget (`x`: origins)."""
 
     seq: int
     kind: AnyMatchKind
@@ -113,5 +113,5 @@ def _customer(root: bytes, packed: bytes | None) -> Customer:
 
 
 def _said(entry_id: bytes, fields: dict[bytes, bytes]) -> Said:
-    kind: AnyMatchKind = MatchKind.RECORDS if b"r" in fields else MatchKind.DECISIONS
+    kind = next(kind for kind in MATCH_KINDS if kind.encode() in fields)
     return Said(int(entry_id[:-2]), kind, fields[kind.encode()], int(fields[b"t"]))

@@ -115,11 +115,124 @@ local function forget_apart(one, other)
   end
 end
 
-local function is_origin(origin) return record_of(origin) or root_of(origin) ~= origin end
+local function is_origin(origin) return (record_of(origin) or root_of(origin) ~= origin) and not mark_of(origin) end
+
+-- Erasure.
+
+local forgotten = {}  -- entries of the ledger that go: number -> the origins that they name and the entries before, without the erased
+
+local function without(others, gone)  -- origins, one after the other
+  local kept = {}
+  for at = 1, #others, ID do
+    local origin = sub(others, at, at + ID - 1)
+    if not gone[origin] then kept[#kept + 1] = origin end
+  end
+  return table.concat(kept)
+end
+
+local function links_of(seq)  -- of an entry of the ledger: the four origins that it names, and the entries before it that name them
+  if forgotten[seq] ~= nil then return forgotten[seq] end
+  for _, entry in ipairs(ledger) do if entry[1] == seq then return entry[3] .. entry[4] .. entry[5] .. entry[9] end end
+  local id = string.format('%.0f-0', seq)
+  local found = call('XRANGE', P .. 'ledger', id, id)[1]
+  if not found then return call('HGET', P .. 'skipped', struct.pack('>I6', seq)) end
+  local of = {}
+  for i = 1, #found[2], 2 do of[found[2][i]] = found[2][i + 1] end
+  return of.r .. of.s .. of.o .. (of.h or '')
+end
+
+local function unname(gone)  -- drop what the ledger says of these origins; the histories of all others lead past it
+  local todo = {}
+  for origin in pairs(gone) do
+    todo[#todo + 1] = last_of(origin)
+    lasts[origin], new_lasts[origin] = string.rep('\0', 6), false
+  end
+  while #todo > 0 do
+    local seq = struct.unpack('>I6', table.remove(todo))
+    local links = seq > 0 and links_of(seq)
+    local named = links and sub(links, 1, 4 * ID)
+    local kept = links and {}
+    for i = 0, links and 3 or -1 do
+      local origin, at = sub(named, i * ID + 1, (i + 1) * ID), 4 * ID + 6 * i
+      if gone[origin] then
+        if #links >= at + 6 then todo[#todo + 1] = sub(links, at + 1, at + 6) end
+        origin = NOBODY
+      end
+      kept[i + 1] = origin
+    end
+    local rest = kept and table.concat(kept)
+    if rest and (rest ~= named or forgotten[seq] == nil) then
+      forgotten[seq] = rest .. sub(links, 4 * ID + 1)
+      for i, entry in ipairs(ledger) do if entry[1] == seq then table.remove(ledger, i); break end end
+    end
+  end
+end
+
+-- Nothing leads to the customer any more: no identifier, no pair, no order. What is on its way to it still arrives; when it has, it is
+-- erased. Where it is forced, events that name one of its identifiers are dropped from now on. `note` names its origins as well: those that nobody has never come to be (a rebuild that leaves its events out).
+local function detach(order)
+  for at = 1, #order.note, ID do
+    local origin = sub(order.note, at, at + ID - 1)
+    if not mark_of(origin) and not is_origin(origin) then set_mark(origin, 'e') end
+  end
+  local root = root_of(order.a)
+  local record, gone = not mark_of(root) and record_of(root), {}
+  if not record then return false end
+  for _, member in ipairs(record.members) do gone[member] = true; set_mark(member, 'd') end
+  for _, tagged in ipairs(record.ids) do
+    local id = sub(tagged, 2)
+    origins[id], new_origins[id] = false, false
+    alones[id], new_alones[id] = false, false
+    users[id], new_users[id] = '', ''
+    new_suspended[id] = false
+    if order.forced then new_suppressed[id] = true end
+    changed[#changed + 1] = 'i' .. id
+  end
+  set_unions(root, '')
+  for member in pairs(gone) do
+    local others = apart_of(member)
+    for at = 1, #others, ID do
+      local other = sub(others, at, at + ID - 1)
+      set_apart(other, without(apart_of(other), gone))
+    end
+    if others ~= '' then set_apart(member, '') end
+  end
+  local waiting = call('HKEYS', P .. 'reviews')
+  for key, pair in pairs(new_reviews) do if pair then waiting[#waiting + 1] = key end end
+  for _, key in ipairs(waiting) do
+    if new_reviews[key] ~= false and (gone[sub(key, 1, ID)] or gone[sub(key, ID + 1)]) then
+      is_queue_full()  -- counts them first
+      queued = queued - 1
+      new_reviews[key] = false
+    end
+  end
+  unname(gone)
+  return true
+end
+
+local function erase(order)  -- what is left of who was detached
+  local root = root_of(order.a)
+  if mark_of(root) ~= 'd' then return false end
+  for _, member in ipairs(existing(root).members) do
+    set_mark(member, 'e')
+    if member ~= root then roots[member], new_roots[member] = member, false end
+  end
+  records[root], new_records[root] = false, false
+  ordered[#ordered + 1] = {root, root, kind = 'z'}
+  erased = erased + 1
+  return true
+end
 
 local function obey(order)
   if order.kind == 'release' then
     new_suspended[order.a] = false
+    return true
+  end
+  if order.kind == 'detach' then return detach(order) end
+  if order.kind == 'erase' then return erase(order) end
+  if order.kind == 'unsuppress' then
+    if call('HEXISTS', P .. 'suppressed', order.a) == 0 then return false end
+    new_suppressed[order.a] = false
     return true
   end
   if order.kind == 'undo' then return undo((struct.unpack('>I6', sub(order.a, -6))), order.by) end

@@ -146,7 +146,7 @@ class RedisDirectory:
                 self._cache.forget(answer[8], answer[9])
                 self._forget_words(window)
                 wait_for(self._redis, self._replicas)
-                return WindowResult(*answer[1:7], *answer[10:12])
+                return WindowResult(*answer[1:7], *answer[10:13])
             case b"suspended":
                 raise Stale(f"a window of {window.partition} rests on an identifier that is suspended")
             case b"stale":
@@ -239,7 +239,8 @@ class RedisDirectory:
         for pair in looked_at:
             blobs += pair
         many = -1 if window.looked_at is None else len(looked_at)
-        rest = _pack([window.rejected, len(window.dead), epoch, window.time_ms, orders, puts, many])
+        judged_by = many, window.erasures
+        rest = _pack([window.rejected, len(window.dead), epoch, window.time_ms, orders, puts, *judged_by])
         head: list[Any] = [
             mode,
             window.partition,
@@ -433,6 +434,15 @@ class RedisDirectory:
 
     def root(self, origin: bytes) -> bytes:
         return cast(bytes, self._redis.hget(self._bucket(b"o:", origin), origin) or origin)
+
+    def erasures(self) -> int:
+        return int(self._redis.hget(self._names.meta, "erased") or 0)
+
+    def suppressed(self) -> frozenset[bytes]:
+        return frozenset(cast(list[bytes], self._redis.hkeys(self._names.suppressed)))
+
+    def erased(self, origins: Sequence[bytes]) -> list[bool]:
+        return [mark is not None for mark in self._gather(self._names.directory + b"x:", origins)]
 
     def suspended(self) -> dict[bytes, int]:
         return {identifier: int(since) for identifier, since in self._hash(self._names.suspended).items()}

@@ -192,7 +192,9 @@ local function expect(change)  -- whoever is to be given something hears of it f
 end
 local function give_over(change)
   local what
-  if change.kind == 'r' then
+  if change.kind == 'z' then
+    what = char(0x91) .. bin(change[1])
+  elseif change.kind == 'r' then
     what = char(0x96) .. bin(change[1]) .. bin(change[2]) .. bins(change[3]) .. cmsgpack.pack(change[4]) .. bin(change[5]) .. bin(change[6])
   elseif change.kind == 'l' then
     what = char(0x96) .. bin(change[1]) .. bin(change[2]) .. bin(change[3]) .. bin(change[4]) .. cmsgpack.pack(change[5]) .. bin(change[6])
@@ -219,7 +221,7 @@ if #touched > 0 then
   for _, loan in ipairs(lent) do give_over(loan) end
   for _, union in ipairs(retired) do give_over(union) end
   for _, change in ipairs(ordered) do
-    expect(change)
+    if change.kind ~= 'z' then expect(change) end
     give_over(change)
   end
   local args = {}
@@ -236,11 +238,31 @@ end
 for origin, root in pairs(new_roots) do
   if root then call('HSET', bucket('o:', origin), origin, root) else call('HDEL', bucket('o:', origin), origin) end
 end
-for id in pairs(new_alones) do call('HSET', bucket('a:', id), id, '') end
+for id, is in pairs(new_alones) do
+  if is then call('HSET', bucket('a:', id), id, '') else call('HDEL', bucket('a:', id), id) end
+end
+for origin, mark in pairs(new_marks) do
+  call('HSET', bucket('x:', origin), origin, mark)
+  if mark == 'e' then call('HDEL', bucket('c:', origin), origin) end
+end
+for id, is in pairs(new_suppressed) do
+  if is then call('HSET', P .. 'suppressed', id, now) else call('HDEL', P .. 'suppressed', id) end
+end
+if next(new_marks) or next(new_suppressed) then call('HINCRBY', P .. 'meta', 'erased', 1) end
 for root, packed in pairs(new_unions) do
   if packed == '' then call('HDEL', bucket('u:', root), root) else call('HSET', bucket('u:', root), root, packed) end
 end
-for origin, seq in pairs(new_lasts) do call('HSET', bucket('u:', origin), 'h' .. origin, seq) end
+for origin, seq in pairs(new_lasts) do
+  if seq then call('HSET', bucket('u:', origin), 'h' .. origin, seq) else call('HDEL', bucket('u:', origin), 'h' .. origin) end
+end
+for seq, links in pairs(forgotten) do
+  call('XDEL', P .. 'ledger', string.format('%.0f-0', seq))
+  if sub(links, 1, 4 * ID) == string.rep(NOBODY, 4) then
+    call('HDEL', P .. 'skipped', struct.pack('>I6', seq))
+  else
+    call('HSET', P .. 'skipped', struct.pack('>I6', seq), links)
+  end
+end
 for origin, others in pairs(new_aparts) do
   if others == '' then call('HDEL', P .. 'apart', origin) else call('HSET', P .. 'apart', origin, others) end
 end
@@ -289,7 +311,8 @@ if letters > 0 then  -- field `s` of a letter: bytes of all letters ever, up to 
     oldest = call('XRANGE', P .. 'dead', '-', '+', 'COUNT', 1)[1]
   end
 end
-local stats = {created = created, attached = attached, united = united, moved = moved, refused = refused, divided = divided, suspended = suspended}
+local stats = {created = created, attached = attached, united = united, moved = moved, refused = refused, divided = divided, suspended = suspended,
+  erased = erased}
 for reason, n in pairs(rejected) do stats['rejected:' .. reason] = n end
 local events = 0
 for _, group in ipairs(groups) do events = events + #group[2] end
@@ -348,4 +371,4 @@ if #changed > 0 then
   call('RPUSH', P .. 'changes', unpack(changed))
   call('LTRIM', P .. 'changes', -10000, -1)
 end
-return {'ok', created, attached, united, moved, refused, journal, table.concat(told), changes, changed, divided, suspended}
+return {'ok', created, attached, united, moved, refused, journal, table.concat(told), changes, changed, divided, suspended, erased}

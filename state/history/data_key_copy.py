@@ -17,6 +17,7 @@ import redis
 
 from schemas.errors import Foreign
 from state.key_wrapping import wrapped_by
+from state.keys import DESTROYED
 from state.redis.names import Names
 
 PAGE = 1_000
@@ -94,7 +95,8 @@ class KeyCopy:
         pipeline: Any = client.pipeline(transaction=False)
         for bucket, origin, wrapped in self._file.execute("SELECT bucket, origin, wrapped FROM keys"):
             pipeline.hset(names.data_keys + b"%d" % bucket, origin, wrapped)
-            keks.add(str(wrapped_by(wrapped)))
+            if wrapped != DESTROYED:
+                keks.add(str(wrapped_by(wrapped)))
             n += 1
             if n % PAGE == 0:
                 pipeline.execute()

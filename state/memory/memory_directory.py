@@ -21,9 +21,10 @@ from schemas.records.identity_graph import (
     shard_of,
 )
 from schemas.records.journal import JournalKind, Journalled
-from schemas.records.match_log import AnyMatchKind, MatchKind
+from schemas.records.match_log import MATCH_KINDS, AnyMatchKind, MatchKind
 from schemas.records.shard_log import (
     Announced,
+    Erase,
     Expect,
     Kind,
     Lend,
@@ -37,7 +38,7 @@ from schemas.records.shard_log import (
 )
 from schemas.wire.triggers import Absorb
 from state.directory.directory_protocol import READMITTED, Survey
-from state.directory.graph import Graph
+from state.directory.graph import ERASED, Graph
 from state.directory.graph_window import Suspended, take_window
 from state.directory.handed_over import HandOvers
 from state.directory.layout import Layout
@@ -46,15 +47,16 @@ from state.memory.memory_ledger import MemoryLedger
 
 _encode = msgspec.msgpack.Encoder().encode
 
-HandOver = Retire | Lend | Split
+HandOver = Retire | Lend | Split | Erase
 Key = TypeVar("Key")
 
 _KINDS: Final[Mapping[type, Kind]] = {
     Retire: LogKind.RETIRE,
     Lend: LogKind.LEND,
     Split: LogKind.SPLIT,
+    Erase: LogKind.ERASE,
 }
-_COUNTED: Final = ("created", "attached", "united", "moved", "refused", "divided", "suspended")
+_COUNTED: Final = ("created", "attached", "united", "moved", "refused", "divided", "suspended", "erased")
 
 
 class _Landed(NamedTuple):
@@ -87,6 +89,7 @@ class MemoryDirectory(MemoryLedger):
         self._records: dict[int, dict[bytes, bytes]] = {}  # of it the records, by bucket
         self.ticked_s = 0
         self._refused: set[str] = set()
+        self._erasures = 0
 
     # --- windows
 
@@ -94,6 +97,8 @@ class MemoryDirectory(MemoryLedger):
         found = self._offsets.get(window.partition, -1)
         if found != window.before:
             raise Fenced(f"{window.partition}: expected position {window.before}, the directory has {found}")
+        if window.erasures not in (-1, self._erasures):
+            raise Stale(f"somebody was erased since a window of {window.partition} was made")
         graph, result, changes = self.graph.copy(), WindowResult(), HandOvers()
         try:
             routes = take_window(graph, window, result, changes, then=self._check_words)
@@ -103,6 +108,10 @@ class MemoryDirectory(MemoryLedger):
         facts = self._facts(landed)
         self._check_room({*facts, *map(self._shard_of, _concerned(changes))})
         # from here on nothing is refused
+        self._erasures += (graph.marks, graph.suppressed) != (self.graph.marks, self.graph.suppressed)
+        for origin, mark in graph.marks.items():
+            if mark == ERASED:
+                self.kept.pop(("c", origin), None)
         self.graph = graph
         self._append_all(facts, changes)
         self._tell_matching(landed, changes, window.time_ms)
@@ -147,10 +156,11 @@ class MemoryDirectory(MemoryLedger):
         for retire in changes.retired:
             self._ask_to_give(retire)
         for change in changes.then:
-            self._expect(change)
+            if not isinstance(change, Erase):
+                self._expect(change)
             self._ask_to_give(change)
 
-    def _expect(self, change: HandOver) -> None:
+    def _expect(self, change: Retire | Lend | Split) -> None:
         taker = _taker(change)
         if isinstance(change, Lend):
             body = _encode(Expect(taker, [], change.identifier, change.home))
@@ -283,27 +293,23 @@ class MemoryDirectory(MemoryLedger):
     def forward(self, shard: int, seq: int, message: Absorb) -> bool:
         if self._taken(f"shard:{shard}", seq):
             return False
-        self._take_in(LogKind.ABSORB, message.survivor, _encode(message))
-        return True
+        return self._take_in(LogKind.ABSORB, message.survivor, _encode(message))
 
     def readmit(self, seq: int, origin: bytes, payload: bytes) -> bool:
         if self._taken(READMITTED, seq):
             return False
-        self._take_in(LogKind.EVENTS, origin, pack_fact(origin, origin, payload)[ID_BYTES:])
-        return True
+        return self._take_in(LogKind.EVENTS, origin, pack_fact(origin, origin, payload)[ID_BYTES:])
 
     def forward_again(self, letter: str, message: Absorb) -> bool:
         if self._taken(f"{READMITTED}:{letter}", 1):
             return False
-        self._take_in(LogKind.ABSORB, message.survivor, _encode(message))
-        return True
+        return self._take_in(LogKind.ABSORB, message.survivor, _encode(message))
 
     def not_sent(self, customer: bytes, what: NotSent) -> bool:
         if (named := f"{what.connector}:{what.id}") in self._refused:
             return False
         self._refused.add(named)
-        self._take_in(LogKind.NOT_SENT, customer, _encode(what))
-        return True
+        return self._take_in(LogKind.NOT_SENT, customer, _encode(what))
 
     def hear_again(self, letter: str, kind: str, body: bytes, time_ms: int) -> bool:
         if self._taken(f"{READMITTED}:{letter}", 1):
@@ -312,15 +318,30 @@ class MemoryDirectory(MemoryLedger):
         return True
 
     def _hear(self, body: bytes, time_ms: int) -> None:
-        is_records = body[:1] == MatchKind.RECORDS.encode()
-        self._say(MatchKind.RECORDS if is_records else MatchKind.DECISIONS, body[1:], time_ms)
+        kind = next(kind for kind in MATCH_KINDS if body[:1] == kind.encode())
+        self._say(kind, body[1:], time_ms)
         self.journal.append((JournalKind.HEARD, body))
 
-    def _take_in(self, kind: Kind, origin: bytes, message: bytes) -> None:
-        """For whoever the origin belongs to now."""
+    def _take_in(self, kind: Kind, origin: bytes, message: bytes) -> bool:
+        """For whoever the origin belongs to now; False for nobody, who was erased. Who is being erased is
+        still given what was on its way, but no events."""
+        mark = self.graph.marks.get(origin)
+        if mark == ERASED or (mark and kind == LogKind.EVENTS):
+            self._stats["dropped_for_erased"] = self._stats.get("dropped_for_erased", 0) + 1
+            return False
         root = self.graph.root(origin)
         self._append(self._shard_of(root), kind, root + message)
         self.journal.append((kind, root + message))
+        return True
+
+    def erasures(self) -> int:
+        return self._erasures
+
+    def suppressed(self) -> frozenset[bytes]:
+        return frozenset(self.graph.suppressed)
+
+    def erased(self, origins: Sequence[bytes]) -> list[bool]:
+        return [origin in self.graph.marks for origin in origins]
 
     def replay(self, entry: Journalled) -> bool:
         if entry.kind == JournalKind.TICK:
@@ -332,9 +353,9 @@ class MemoryDirectory(MemoryLedger):
             return False
         match entry.kind:
             case JournalKind.ABSORB:
-                self._take_in(LogKind.ABSORB, entry.extra, entry.body[ID_BYTES:])
+                return self._take_in(LogKind.ABSORB, entry.extra, entry.body[ID_BYTES:])
             case JournalKind.READMITTED:
-                self._take_in(LogKind.EVENTS, entry.extra, entry.body[ID_BYTES:])
+                return self._take_in(LogKind.EVENTS, entry.extra, entry.body[ID_BYTES:])
             case JournalKind.HEARD:
                 self._hear(entry.body, int(entry.extra))
             case _:
@@ -408,6 +429,8 @@ def _taker(change: HandOver) -> bytes:
             return change.to
         case Split():
             return change.part
+        case Erase():
+            return change.root
 
 
 def _change(table: dict[Key, bytes], key: Key, value: bytes | None) -> None:

@@ -132,6 +132,10 @@ class MemoryShards:
             done = min((self._cursors.get((shard, lane, consumer), 0) for consumer in consumers), default=0)
             self.outbox[shard, lane] = [entry for entry in self.outbox[shard, lane] if entry.seq > done]
 
+    def drop(self, lane: str, shard: int, seqs: Sequence[int]) -> None:
+        gone = {*seqs}
+        self.outbox[shard, lane] = [entry for entry in self.outbox[shard, lane] if entry.seq not in gone]
+
     def clocks(self) -> dict[int, int]:
         return {shard: head.clock_ms for shard, head in self._heads.items()}
 

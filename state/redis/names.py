@@ -9,7 +9,7 @@ class Names:
         p = prefix.encode()
         self.prefix = p
         # the directory
-        # scripts append: i:<bucket> o:<bucket> r:<bucket> u:<bucket> a:<bucket> log:<shard> ...
+        # scripts append: i:<bucket> o:<bucket> r:<bucket> u:<bucket> a:<bucket> x:<bucket> log:<shard> ...
         self.directory = p + b":{dir}:"
         self.meta = self.directory + b"meta"  # hash: deployment, shards, buckets, format; journal, tick
         self.offsets = self.directory + b"offsets"  # hash: source partition -> position
@@ -21,6 +21,9 @@ class Names:
         self.hold = self.directory + b"hold"  # while a backup copies: its name; expires
         self.dead = self.directory + b"dead"  # stream
         self.ledger = self.directory + b"ledger"  # stream: unions, and those that were undone
+        self.suppressed = self.directory + b"suppressed"  # hash: identifier whose events are dropped -> since
+        # hash: number of an entry that is gone from the ledger -> where it led the others whom it named
+        self.skipped = self.directory + b"skipped"
         # hash: two origins, the smaller first -> since, by whom, evidence
         self.reviews = self.directory + b"reviews"
         self.cannot_link = self.directory + b"apart"  # hash: origin -> origins that it is never united with
@@ -33,6 +36,9 @@ class Names:
         self.given_up = self.directory + b"given_up"  # hash: supervisor -> processes that it has given up
         # what looks like personal data. hash: worker -> its findings
         self.personal = p + b":{quality}:personal"
+        # what customers ask for; apart from the directory, which a rebuild makes anew
+        self.requests = p + b":{privacy}:requests"  # hash: id -> request
+        self.open_requests = p + b":{privacy}:open"  # set: ids of those that are not done
         # and who listens to changes: written to see that it has heard of all before
         self.barrier = p + b":{copy}:"
         # keys of origins and disabled endpoints

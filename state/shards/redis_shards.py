@@ -38,6 +38,8 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode_head = msgspec.msgpack.Decoder(Head).decode
 _decode_counters = msgspec.msgpack.Decoder(dict[str, int]).decode
 
+DROPPED_AT_ONCE = 1_000  # entries of a lane
+
 
 def bucket_of(root: bytes, buckets: int) -> int:
     """Return where in its shard a customer's sealed record and timer lie. (The first bytes say in which
@@ -328,6 +330,11 @@ class RedisOutbox:
                 pipeline.xtrim(self._names.outbox(shard, lane), minid=f"{seq + 1}-0", approximate=False)
         with writing():
             pipeline.execute()
+
+    def drop(self, lane: str, shard: int, seqs: Sequence[int]) -> None:
+        for first in range(0, len(seqs), DROPPED_AT_ONCE):
+            some = seqs[first : first + DROPPED_AT_ONCE]
+            self._redis.xdel(self._names.outbox(shard, lane), *(f"{seq}-0" for seq in some))
 
     def clocks(self) -> dict[int, int]:
         return {shard: head.clock_ms for shard, head in enumerate(self._heads())}

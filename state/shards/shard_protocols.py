@@ -96,6 +96,9 @@ class Outbox(Protocol):
     def trim(self, lane: str, consumers: Sequence[str]) -> None:
         """Drop what all these consumers have taken. Raises `LogFull` where the server has no disk."""
 
+    def drop(self, lane: str, shard: int, seqs: Sequence[int]) -> None:
+        """Remove entries from the midst of a lane: readers pass over what is not there."""
+
     def clocks(self) -> dict[int, int]: ...
 
     def in_force(self, sender: str) -> int:

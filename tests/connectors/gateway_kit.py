@@ -11,6 +11,7 @@ from starlette.routing import Route
 
 from connectors.gateway import Door, build
 from connectors.gateway.identity_routes import Stewardship
+from connectors.gateway.subject_routes import Rights
 from schemas.config import Gateway, Secret, WriteKey
 from schemas.wire.events import RawEvent
 
@@ -49,9 +50,12 @@ class Client:
         read_profile: Callable[[str, str], dict[str, Any] | None] = lambda *_: None,
         stewardship: Stewardship | None = None,
         door: Door | None = None,
+        rights: Rights | None = None,
     ) -> None:
         self.writer = MemoryWriter()
-        application = build(config, self.writer, read_profile, stewardship=stewardship, door=door)
+        application = build(
+            config, self.writer, read_profile, stewardship=stewardship, door=door, rights=rights
+        )
         self.routes = [route for route in application.routes if isinstance(route, Route)]
         self._transport = httpx.ASGITransport(application)
         self._loop = asyncio.Runner()

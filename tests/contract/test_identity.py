@@ -89,6 +89,9 @@ class Both:
             assert self.memory.about(known[:1], count) == self.ledger.about(known[:1], count)
         assert self.memory.homes(known) == self.ledger.homes(known)
         assert self.memory.cannot_link(known) == self.ledger.cannot_link(known)
+        assert self.memory.suppressed() == real.suppressed()
+        assert self.memory.erasures() == real.erasures()
+        assert self.memory.erased(known) == real.erased(known)
         assert self.memory.alone(known) == self.ledger.alone(known)
         assert self.memory.suspended() == self.workers[0].suspended()
         assert self.memory.reviews() == self.ledger.reviews()
@@ -594,6 +597,14 @@ orders = st.one_of(
     ),
     st.builds(undo, st.integers(1, 12)),
     st.builds(Order, st.just("release"), hashes),
+    st.builds(
+        Order,
+        st.sampled_from(["detach", "erase", "erase"]),
+        hashes,
+        forced=st.booleans(),
+        origins=st.just(True),
+    ),
+    st.builds(Order, st.just("unsuppress"), hashes),
 )
 AT_LIMIT = ["refuse", "oldest", "review", "newcomer"]
 policies = st.builds(

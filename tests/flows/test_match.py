@@ -245,6 +245,26 @@ def test_who_was_erased_is_not_compared(world: World, restarted: bool) -> None:
     assert world.ledger.reviews() == []
 
 
+def test_who_is_being_erased_leaves_the_index(world: World) -> None:
+    world.say(("v", ANNA), ("w", ELSE))
+    origins = [world.hash("v"), world.hash("w")]
+    erased = b"".join(origins[:1])
+    assert world.directory.hear_again("erase-v", "x", erased, 1_000_000)
+    assert not world.directory.hear_again("erase-v", "x", erased, 1_000_000)  # once
+    world.match()
+    assert [found is None for found in world.matches.keep("mr", origins)] == [True, False]
+    kept = [
+        field
+        for key in world.client.scan_iter(match=world.names.directory + b"mk:*")
+        for field, held in world.client.hgetall(key).items()
+        if origins[0] in held
+    ]
+    assert kept == []
+    world.say(("other", ANNA))
+    assert world.roots("v") == [origins[0]]  # the index alone has forgotten it
+    assert world.ledger.unions(0, 9) == []
+
+
 @pytest.mark.parametrize("moment", ["before", "after"])
 def test_a_death_around_the_commit_changes_nothing(tmp_path: Path, redis_url: str, moment: str) -> None:
     said = [("laptop", ANNA), ("phone", ELSE)], [("tablet", ANNA)], [("desk", DOUBTFUL), ("shop", ELSE)]

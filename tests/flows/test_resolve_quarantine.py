@@ -78,7 +78,7 @@ def plant(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, hit: Callable[
 
 def plant_packer(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the archive keeps of a window."""
-    real = resolve.packer
+    real = resolve.WindowPacker
 
     def packer(*args: Any) -> Any:
         pack = real(*args)
@@ -90,7 +90,7 @@ def plant_packer(monkeypatch: pytest.MonkeyPatch) -> None:
 
         return broken
 
-    monkeypatch.setattr(resolve, "packer", packer)
+    monkeypatch.setattr(resolve, "WindowPacker", packer)
 
 
 def seal_hits(_key: DataKey, _name: str, plain: bytes) -> bool:

@@ -28,7 +28,8 @@ from schemas.records.identity_graph import Group, Identifier, Order, Put, Routed
 from schemas.records.journal import JournalKind, Journalled, WindowContent
 from schemas.records.outbox_lanes import Lane
 from schemas.records.personal_findings import FieldFindings, PersonalFindings
-from schemas.records.shard_log import Announced, Expect, Lend, NotSent, Retire, Split, Tick
+from schemas.records.privacy_requests import Answer, PrivacyRequest, Step
+from schemas.records.shard_log import Announced, Erase, Expect, Lend, NotSent, Retire, Split, Tick
 from schemas.wire.events import DeadLetter, Fact, Quarantined, RawEvent, Unlearnt
 from schemas.wire.triggers import Absorb, Decision, Example, Receipt, Trigger
 from state.model_store import Announcement, Checkpoint
@@ -146,6 +147,7 @@ _commit = WindowCommit(
     orders=[Order(kind="link", a=A, b=B, by="steward", note=b"note", forced=True, origins=True)],
     time_ms=NOW,
     puts=[Put("mk", b"8 bytes.", b"origins"), Put("mr", A, None)],
+    erasures=2,
 )
 
 SAMPLES: dict[str, Any] = {
@@ -200,6 +202,31 @@ SAMPLES: dict[str, Any] = {
         Lend(root=A, to=B, identifier=C, origin=A, later=1, home=B),
         Retire(retired=A, survivor=B, origins=[A, C], union=7, one=C, other=B),
         Split(A, B, [B, C], 7),
+        Erase(A),
+        PrivacyRequest(
+            id="erase-616161616161616161616161",
+            right="erase",
+            customer=A,
+            regime="pipl",
+            asked_ms=NOW,
+            due_ms=NOW + 9,
+            by="command",
+            step=Step.SWEPT,
+            times={"asked": NOW, "detached": NOW + 1},
+            origins=[A, B],
+            users=[C],
+            shards=[1, 3],
+            identifiers=[A, C],
+            names=b"sealed",
+            answers={"crm": Answer("waiting", "status 503", NOW + 3, 2, NOW + 4)},
+            counts={"origins": 2},
+            joined="erase-1",
+            again=True,
+            mark={"log": 7},
+            suppress=True,
+            note="as asked",
+            receipt=b"{}",
+        ),
         Tick(NOW),
         Announced("learn:churn", 4),
         Trigger(

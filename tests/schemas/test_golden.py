@@ -11,6 +11,7 @@ import schemas.records.customer_profile
 import schemas.records.identity_graph
 import schemas.records.journal
 import schemas.records.personal_findings
+import schemas.records.privacy_requests
 import schemas.records.shard_log
 import schemas.wire.events
 import schemas.wire.triggers
@@ -25,6 +26,7 @@ INSIDE = {
     "Owed",
     "InFlightMerge",
     "Receipt",
+    "Answer",
     "Identifier",
     "Routed",
     "Group",
@@ -53,6 +55,7 @@ MODULES = (
     schemas.records.shard_log,
     schemas.records.customer_profile,
     schemas.wire.triggers,
+    schemas.records.privacy_requests,
 )
 
 

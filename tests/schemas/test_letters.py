@@ -32,7 +32,7 @@ def test_they_are_those_of_what_is_stored() -> None:
     """Logs, journals, outboxes and archives of every release hold these."""
     assert letters(LogKind) == {
         "EXPECT": "x", "EVENTS": "e", "LEND": "l", "RETIRE": "r", "SPLIT": "s",
-        "ABSORB": "a", "TICK": "t", "CONFIG": "c", "MODEL": "m", "NOT_SENT": "n",
+        "ERASE": "z", "ABSORB": "a", "TICK": "t", "CONFIG": "c", "MODEL": "m", "NOT_SENT": "n",
     }  # fmt: skip
     assert letters(JournalKind) == {
         "WINDOW": "w", "ABSORB": "a", "TICK": "t", "CONFIG": "c", "MODEL": "m", "READMITTED": "e",
@@ -41,4 +41,4 @@ def test_they_are_those_of_what_is_stored() -> None:
     assert letters(Lane) == {
         "TRIGGERS": "t", "ABSORBS": "i", "EXAMPLES": "x", "DECISIONS": "d", "QUARANTINE": "q",
     }  # fmt: skip
-    assert letters(MatchKind) == {"RECORDS": "r", "DECISIONS": "d"}
+    assert letters(MatchKind) == {"RECORDS": "r", "DECISIONS": "d", "ERASED": "x"}

@@ -115,6 +115,10 @@ def found(text: str, environment: dict[str, str] | None = None) -> list[str]:
             "line 1: gateway.steward_tokens[0]: a write key or another token is the same",
         ),
         (
+            "gateway.privacy_tokens = ['demo-read']",
+            "line 1: gateway.privacy_tokens[0]: a write key or another token is the same",
+        ),
+        (
             "shards.log_max = 9",
             "line 1: shards.log_max: expected at least 10: a shard's clock alone fills it, got 9",
         ),

@@ -257,3 +257,16 @@ def test_a_destroyed_key_opens_nothing_any_more_and_a_new_one_neither(redis_url:
     fresh = data_keys(redis_url)
     assert fresh.of([ANA]) == {}
     assert fresh.of([ANA], create=True)[ANA].open("f", sealed) is None
+
+
+def test_who_was_erased_gets_no_key_again_from_whichever_worker(redis_url: str) -> None:
+    one, other = data_keys(redis_url), data_keys(redis_url)
+    one.of([ANA], create=True)
+    other.of([ANA, BOB], create=True)
+    one.destroy([ANA])
+    assert one.of([ANA, BOB], create=True).keys() == {BOB}
+    assert other.current([ANA, BOB])[0] is None
+    other.forget()
+    assert other.of([ANA, BOB], create=True).keys() == {BOB}
+    assert list(other.destroyed()) == [ANA]
+    assert data_keys(redis_url).of([ANA]) == {}

@@ -23,6 +23,7 @@ _MEANING = {
     "back": "servers that came back without their last commits",
     "refused": "deliveries refused",
     "again": "changes of the rules",
+    "erasures": "customers erased",
     "died: crash": "workers that died of a fault",
     "died: fenced": "stale workers refused",
     "log full": "waits for room in a log",

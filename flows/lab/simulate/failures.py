@@ -10,18 +10,8 @@ import msgspec
 
 WRITES = frozenset(
     {
-        "commit",
-        "announce",
-        "forward",
-        "advance",
-        "trim",
-        "claim",
-        "take",
-        "save",
-        "tick",
-        "of",
-        "receive",
-        "not_sent",
+        *("commit", "announce", "forward", "advance", "trim", "claim", "take", "save", "tick", "of"),
+        *("receive", "hear_again", "destroy", "drop", "not_sent"),
     }
 )
 

@@ -5,6 +5,7 @@ A mutation patches the real code for as long as its context lasts. It says what 
 would be missed.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
@@ -33,12 +34,15 @@ from flows.logic.permissions import statements
 from flows.logic.permissions.statements import Words
 from flows.logic.resolution import consents, validation
 from flows.logic.resolution.consents import ConsentRules
+from flows.logic.shard import profile_merge
 from flows.logic.shard.changes import Changes
 from flows.logic.shard.machine import ShardMachine
 from flows.logic.shard.quarantine import Careful
 from flows.logic.shard.state import ShardState
 from flows.profile import Worker
 from flows.resolve import Resolver
+from flows.services.subjects import erasing
+from flows.services.subjects.erasing import Erasing
 from schemas.errors import Fatal
 from schemas.records.consents import Consents, Standing
 from schemas.records.identity_graph import WindowCommit, WindowResult
@@ -378,6 +382,32 @@ def _root_alone(real: Callable[..., Standing]) -> Callable[..., Standing]:
     return standing
 
 
+def _leaves_the_lanes(sweep: Any) -> Any:
+    """Looks, and removes nothing."""
+    return lambda outbox, shards, origins: Counter() if shards else sweep(outbox, shards, origins)
+
+
+def _names_again(found: Any) -> Any:
+    def mutant(self: Graph, origin: bytes) -> bytes:
+        marks, self.marks = self.marks, {}
+        try:
+            named: bytes = found(self, origin)
+        finally:
+            self.marks = marks
+        return named
+
+    return mutant
+
+
+def _knows_for_ever(catch_up: Any) -> Any:
+    def mutant(self: Resolver, judged: Any) -> None:
+        known = set(self._known)
+        catch_up(self, judged)
+        self._known |= known
+
+    return mutant
+
+
 PRIVACY_MUTATIONS: Mapping[str, Broken] = {
     "what customers have said is not looked at again at the commit": _replace(
         MemoryDirectory, "_check_words", lambda _: lambda *_args: None
@@ -450,6 +480,14 @@ MUTATIONS: Mapping[str, Broken] = {
     "a spelling of an address is another address": _replace(
         identifiers, "_normalise", lambda _: lambda *_: lambda value, _: value
     ),
+    # erasure
+    "an erasure does not wait for what is on its way": _replace(
+        Erasing, "_is_awaited", lambda _: lambda *_: False
+    ),
+    "what was erased stays in the lanes": _replace(erasing, "sweep_lanes", _leaves_the_lanes),
+    "who comes back is given the name of the erased": _replace(Graph, "found", _names_again),
+    "the user id of who comes back passes for known": _replace(Resolver, "_catch_up", _knows_for_ever),
+    "a shard keeps what was erased": _replace(profile_merge, "erase", lambda _: lambda *_: None),
     # delivery and learning
     "a cursor passes a message between shards before it is forwarded": _replace(
         Steady, "accept", _advances_first

@@ -18,12 +18,14 @@ from flows.logic.message import Message
 from flows.profile import Worker
 from flows.runtime.engine import Stop
 from flows.runtime.windows import Window
+from flows.services.subjects.sweeping import queued, sweep_lanes
 from schemas.records.customer_profile import InFlightMerge, Profile, Sensitive
 from schemas.records.outbox_lanes import Lane
 from schemas.records.shard_log import LogKind
 from schemas.wire.events import DeadLetter, Fact, Quarantined
 from schemas.wire.triggers import Absorb, Receipt, Trigger
 from state import state_digest
+from state.directory.graph import ERASED
 
 _profile = msgspec.msgpack.Decoder(Profile).decode
 _sensitive = msgspec.msgpack.Decoder(Sensitive).decode
@@ -44,7 +46,9 @@ class Undisturbed:
         self._told = world
         self.world = World()
         self.world.raw = world.raw
-        self._resolver = resolver(self.world, self.world.directory, Keys(self.world.keys), Stop())
+        self._resolver = resolver(
+            self.world, self.world.directory, Keys(self.world.keys, self.world.destroyed), Stop()
+        )
         self._turns = 0.0
         untimed: Any = _Untimed(self.world.directory)
         rules = machine(self.world.directory, self.world)
@@ -74,6 +78,8 @@ class Undisturbed:
             self._again(past)
         self._work()
         shards = self.world.shards
+        erased = [origin for origin, mark in self.world.directory.graph.marks.items() if mark == ERASED]
+        sweep_lanes(shards, range(SHARDS), frozenset(erased))
         if left := {entry.seq for lane in range(SHARDS) for entry in shards.outbox[lane, Lane.ABSORBS]}:
             raise Diverged(f"{len(left)} messages between shards were never handed over")
         for shard in range(SHARDS):
@@ -92,6 +98,10 @@ class Undisturbed:
                 self._window(partition, before, after, refused)
             case "d", decided:  # as a rebuild does: it depends on what a matcher remembers
                 directory.commit(decided)
+            case "p", decided:
+                directory.commit(decided)
+            case "h", letter, kind, body, time_ms:
+                directory.hear_again(letter, kind, body, time_ms)
             case "t", second:
                 self.world.now_ms = second * 1000
                 directory.tick()
@@ -182,6 +192,7 @@ def problems(world: World, traffic: Traffic) -> list[str]:
         *_messages(world, traffic),
         *_sealed(world),
         *_consent(world),
+        *_erased(world),
         *_order(world),
     ]
 
@@ -197,8 +208,7 @@ class Counts(msgspec.Struct):
 
 def counts(world: World, traffic: Traffic) -> Counts:
     """Return how many messages were lost or doubled, and how often consent was not respected."""
-    acknowledged, counted, refused, withheld = _balance(world, traffic)
-    missing = acknowledged - counted - refused - withheld
+    missing = _missing(world, traffic)
     witness = world.directory.witness
     return Counts(
         lost=max(0, missing),
@@ -215,6 +225,15 @@ def _balance(world: World, traffic: Traffic) -> tuple[int, int, int, int]:
     refused = world.directory.stats().get("rejected:alias_of_users", 0)
     withheld = len(traffic.good.keys() - world.directory.witness.first.keys())
     return len(traffic.good) + traffic.aliases, counted, refused, withheld
+
+
+def _missing(world: World, traffic: Traffic) -> int:
+    """Return how many messages count too few, or, below 0, too many: beyond those that were sent again after
+    their customer was erased, and count for somebody new."""
+    acknowledged, counted, refused, withheld = _balance(world, traffic)
+    erased = world.shards.erased_events
+    missing = acknowledged - counted - refused - withheld - erased
+    return missing if missing > 0 else min(0, missing + erased)
 
 
 def _profiles(world: World) -> list[Profile]:
@@ -263,21 +282,31 @@ def _poison(world: World, traffic: Traffic) -> Iterator[str]:
 
 
 def _triggers(world: World, ideal: World) -> Iterator[str]:
-    ours, theirs = ({trigger.id: _content(trigger) for trigger in w.shards.emitted} for w in (world, ideal))
+    ours, theirs = (
+        {(trigger.id, trigger.customer): _content(trigger) for trigger in w.shards.emitted}
+        for w in (world, ideal)
+    )
     if ours != theirs:
         more, fewer = len(ours.keys() - theirs.keys()), len(theirs.keys() - ours.keys())
         yield f"triggers differ from the undisturbed ones: {more} more, {fewer} fewer"
-    if twice := [
-        name for name, n in Counter(trigger.id for trigger in world.shards.emitted).items() if n > 1
-    ]:
+    # who was erased and comes back is somebody else: what is sent again fires for them, too
+    erases = world.shards.erased_events > 0
+    fired = Counter((trigger.id, trigger.customer if erases else "") for trigger in world.shards.emitted)
+    if twice := [name for name, n in fired.items() if n > 1]:
         yield f"{len(twice)} triggers were emitted twice"
     refused = {past[2].id for past in world.directory.history if past[0] == "n"}
-    if missing := ours.keys() - world.received.keys() - refused:
+    ids = {name for name, _ in ours}
+    due = {name for name, customer in ours if not _is_gone(world, customer)}
+    if missing := due - world.received.keys() - refused:
         yield f"{len(missing)} triggers were never delivered"
     if several := [key for key, ids in world.told.items() if len(ids) > 1]:
         yield f"{len(several)} triggers of a message were delivered under several ids"
-    if made_up := world.received.keys() - ours.keys() - world.lost:
+    if made_up := world.received.keys() - ids - world.lost:
         yield f"{len(made_up)} triggers were delivered that nobody emitted"
+
+
+def _is_gone(world: World, customer: str) -> bool:
+    return world.directory.graph.marks.get(bytes.fromhex(customer)) == ERASED
 
 
 def _content(trigger: Trigger) -> Trigger:
@@ -290,10 +319,10 @@ def _content(trigger: Trigger) -> Trigger:
 def _messages(world: World, traffic: Traffic) -> Iterator[str]:
     acknowledged, counted, refused, withheld = _balance(world, traffic)
     first = world.directory.witness.first
-    if counted + refused + withheld != acknowledged:
+    if _missing(world, traffic):
         yield (
-            f"{acknowledged} messages were acknowledged, "
-            f"{counted} count, {refused} were refused, {withheld} withheld"
+            f"{acknowledged} messages were acknowledged, {counted} count, {refused} were refused, "
+            f"{withheld} withheld, {world.shards.erased_events} went with who was erased"
         )
     if waiting := sum(
         profile.in_flight is not None and _waits(profile.in_flight) for profile in _profiles(world)
@@ -312,7 +341,8 @@ def _messages(world: World, traffic: Traffic) -> Iterator[str]:
             assert isinstance(found, list), "only what has an identifier is good"
             due.add(trigger_id(made["messageId"], found[0].hash, "each"))
     ours = {trigger.id for trigger in world.shards.emitted if trigger.rule == "each"}
-    if due != ours:
+    again = ours - due if world.shards.erased_events else set()  # withheld first, and not of somebody new
+    if due != ours - again:
         yield (
             f"of {len(due)} triggers that must fire, {len(due - ours)} did not, {len(ours - due)} others did"
         )
@@ -345,6 +375,53 @@ def _consent(world: World) -> Iterator[str]:
         yield f"{len(witness.sent)} sent without consent: {witness.sent[0]}"
 
 
+def _erased(world: World) -> Iterator[str]:
+    """Nothing is left of who was erased: in the directory, in the shards, in their lanes."""
+    graph, shards = world.directory.graph, world.shards
+    gone = frozenset(origin for origin, mark in graph.marks.items() if mark == ERASED)
+    if waiting := len(graph.marks) - len(gone):
+        yield f"{waiting} origins are detached and were never erased"
+    names = {
+        "a member of a customer": {member for record in graph.records.values() for member in record.members},
+        "in the merge tree": {name for edges in graph.unions.values() for edge in edges for name in edge[1:]},
+        "kept apart": {*graph.cannot_link, *(one for others in graph.cannot_link.values() for one in others)},
+        "before a steward": {name for pair in graph.reviews.values() for name in (pair.a, pair.b)},
+        "in the ledger": {
+            name
+            for entry in graph.ledger.values()
+            for name in (entry.retired, entry.survivor, entry.one, entry.other)
+        },
+        "an origin of an identifier": {*graph.origins.values()},
+        "a record of matching": {field for table, field in world.directory.kept if table == "mr"},
+        "a profile": {root for table in shards.profiles.values() for root in table},
+        "a timer": {root for table in shards.timers.values() for root in table},
+        "a merge history": {root for table in shards.past.values() for root in table},
+        "a sealed record": {root for table in shards.sensitive.values() for root in table},
+        "a fragment": set(_fragments(world)),
+    }
+    for where, found in names.items():
+        if left := gone & found:
+            yield f"{len(left)} erased origins are still {where}"
+    for lane in (Lane.TRIGGERS, Lane.ABSORBS, Lane.EXAMPLES, Lane.DECISIONS):
+        if left_there := [*queued(shards, lane, range(SHARDS), gone)]:
+            yield f"{len(left_there)} entries of lane {lane} are about who was erased"
+    if keys := gone & world.keys:
+        yield f"{len(keys)} data keys of who was erased are there"
+
+
+def _fragments(world: World) -> Iterator[bytes]:
+    for table in world.shards.profiles.values():
+        for packed in table.values():
+            profile = _profile(packed)
+            yield from profile.fragments
+            if profile.in_flight is not None:
+                yield from (held.origin for held in profile.in_flight.held)
+                yield from (parting.part for parting in profile.in_flight.partings)
+    for table in world.shards.sensitive.values():
+        for packed in table.values():
+            yield from _sensitive(packed).origins
+
+
 def _order(world: World) -> Iterator[str]:
     """Seconds and the numbers of a sender rise; each window begins where the one before it ended."""
     said: dict[str, list[int]] = {}
@@ -366,12 +443,12 @@ def _order(world: World) -> Iterator[str]:
                         f"the one before it ended at {matched}"
                     )
                 matched = decided.after
+            case "p" | "h" | "n", *_:
+                pass
             case "t", second:
                 said.setdefault("the clock", []).append(second)
             case "a", shard, seq:
                 said.setdefault(f"shard {shard}", []).append(seq)
-            case "n", _, _:
-                pass
             case _, sender, seq, _:
                 said.setdefault(sender, []).append(seq)
     for sender, numbers in said.items():

@@ -18,11 +18,13 @@ from flows.lab.simulate.workers import LIVES, Life, Site
 from flows.lab.simulate.world import CONFIG, PLENTY, World
 from schemas.errors import Damaged, MillraceError, Torn
 from schemas.records.outbox_lanes import QUEUES
+from schemas.records.privacy_requests import PrivacyRequest
 from schemas.records.shard_log import LogKind
 
 STEPS = 500
 DEPTH_MAX = 2  # of turns inside a turn
 ROUNDS_MAX = 300  # until a drained world must rest
+ERASING, ERASED = 0.4, 0.015  # part of the runs, and of their steps, in which somebody is erased
 KEPT = 6  # states that the server may go back to
 RULES = "rules"
 Broken = Callable[[], AbstractContextManager[None]]  # what is broken on purpose, while it lasts
@@ -62,6 +64,8 @@ class Simulation:
         self._slots = [Slot(name) for name in LIVES]
         self._stale: list[Slot] = []
         self._depth = 0
+        self._erasures = Random(f"erasures {seed}")  # of its own: without any a run is what it was
+        self._erases = self._erasures.random() < ERASING
         self._wanted = DOCUMENTS[0]
         self._announce()
         self._kept = deque([self.world.snapshot()], maxlen=KEPT)
@@ -109,11 +113,29 @@ class Simulation:
                 stale = Slot(slot.name)
                 stale.life, slot.life = slot.life, None
                 self._stale.append(stale)
+        if self._erases and self._erasures.random() < ERASED:
+            self._erase()
         if luck.random() < 0.05:
             self._kept.append(world.snapshot())
         if self._faults.strikes("back"):
             self._go_back()
         self._turn(luck.choice(self._slots + self._stale))
+
+    def _erase(self) -> None:
+        """As `millrace subject erase`, about anybody who is known."""
+        customers = sorted(self.world.directory.graph.records)
+        if customers:
+            root = self._erasures.choice(customers)
+            request = PrivacyRequest(
+                id=f"erase-{root.hex()}",
+                right="erase",
+                customer=root,
+                regime="gdpr",
+                asked_ms=self.world.now_ms,
+                due_ms=0,
+                by="simulation",
+            )
+            self._faults.counts["erasures"] += self.world.requests.add(request)
 
     def _announce(self) -> None:
         """As `millrace reload`."""
@@ -189,6 +211,8 @@ class Simulation:
         matched, said = world.directory.position(), world.directory.said_last()
         if matched != said:
             found["match"] = (matched, said)
+        if world.requests.open:
+            found["erasures"] = sorted(request.step for request in world.requests.unfinished())
         ends = world.directory.heads()
         found |= {
             f"shard {shard}": (head.offset, ends[shard])

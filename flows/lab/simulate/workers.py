@@ -5,6 +5,7 @@ does is the order of the calls. Only the dispatchers, whose sinks talk to the ne
 few lines.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from random import Random
 from typing import Any, cast
@@ -16,7 +17,17 @@ from flows.dispatch.consent_gate import ConsentGate
 from flows.lab.demo.malformed import Defective
 from flows.lab.simulate.drawn_traffic import DOCUMENTS
 from flows.lab.simulate.failures import Crash, Faults, Line
-from flows.lab.simulate.world import CONFIG, HASH_KEY, SHARDS, Keys, Seal, World, compiled, decode_trigger
+from flows.lab.simulate.world import (
+    CONFIG,
+    HASH_KEY,
+    SHARDS,
+    START_MS,
+    Keys,
+    Seal,
+    World,
+    compiled,
+    decode_trigger,
+)
 from flows.learn import Learning
 from flows.logic.delivery import Progress
 from flows.logic.models import churn
@@ -33,8 +44,11 @@ from flows.resolve import Resolver
 from flows.runtime import snapshots
 from flows.runtime.engine import Stop
 from flows.runtime.windows import Windows
+from flows.services.subjects.erasing import Erasing, Parts
 from schemas.config.toml import rules_from
+from schemas.errors import LogFull
 from schemas.records.outbox_lanes import Lane
+from schemas.records.privacy_requests import Answer
 from schemas.records.shard_log import LogKind
 from schemas.wire.events import RawBatch
 from schemas.wire.triggers import Example
@@ -54,10 +68,13 @@ class Site:
     def __init__(self, world: World, luck: Random, faults: Faults, outbox_max: int) -> None:
         generation = world.generation
         self.world, self.luck, self.faults, self.outbox_max = world, luck, faults, outbox_max
-        line = lambda server: Line(server, faults, lambda: world.generation != generation)  # noqa: E731
-        self.directory, self.shards, self.models, self.keys = map(
-            line, (world.directory, world.shards, world.models, Keys(world.keys))
-        )
+
+        def line(server: Any) -> Any:
+            return Line(server, faults, lambda: world.generation != generation)
+
+        servers = world.directory, world.shards, world.models, world.requests
+        self.directory, self.shards, self.models, self.requests = map(line, servers)
+        self.keys = line(Keys(world.keys, world.destroyed))
 
 
 class Reader:
@@ -199,14 +216,15 @@ def delivering(site: Site) -> Life:
         yield
         for entry in site.luck.sample(waiting, len(waiting)):
             trigger = decode_trigger(entry.body)
-            [refusal] = gate([trigger])
-            if refusal is not None:
-                site.directory.not_sent(bytes.fromhex(trigger.customer), not_sent(trigger, CRM, refusal))
-            elif site.faults.strikes("refused"):
-                continue
-            else:
-                site.world.directory.witness.passed(trigger, site.world.directory.graph)
-                receiver.receive(entry.body)
+            if not any(site.directory.erased([bytes.fromhex(trigger.customer)])):
+                [refusal] = gate([trigger])
+                if refusal is not None:
+                    site.directory.not_sent(bytes.fromhex(trigger.customer), not_sent(trigger, CRM, refusal))
+                elif site.faults.strikes("refused"):
+                    continue
+                else:
+                    site.world.directory.witness.passed(trigger, site.world.directory.graph)
+                    receiver.receive(entry.body)
             waiting.remove(entry)
             progress[entry.shard].finish(entry.seq)
         yield
@@ -260,6 +278,50 @@ def matching(site: Site) -> Life:
         yield
 
 
+class Drained:
+    """Whether all that came in before is resolved matters to customers, not to what is kept."""
+
+    def passed(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        pass
+
+
+def erasing(site: Site) -> Life:
+    directory, shards, keys, requests = site.directory, site.shards, site.keys, site.requests
+    made = Erasing(
+        Parts(
+            directory=directory,
+            ledger=directory,
+            shards=shards,
+            outbox=shards,
+            keys=keys,
+            requests=requests,
+            shard_count=SHARDS,
+            connectors=(),
+            matched=directory.position,
+            drain=Drained,
+            names=lambda _root: {},
+            copy_keys=lambda _origins: None,
+            seal=lambda plain: plain,
+            unseal=lambda sealed: sealed,
+            dead_letters=lambda _origins, _identifiers: Counter(),
+            ask=lambda *_: Answer("taken"),
+            sign=lambda request: request.id.encode(),
+            clock_ms=lambda: START_MS,  # it never passes over somebody who is late
+        )
+    )
+    while True:
+        for request in requests.unfinished():
+            try:
+                made.advance(request)
+            except LogFull:
+                site.faults.counts["log full"] += 1
+            yield
+        yield
+
+
 def learning(site: Site) -> Life:
     taught = learnings(site.world, site.shards, site.directory, site.models)
     while True:
@@ -282,5 +344,6 @@ LIVES: dict[str, Callable[[Site], Life]] = {
     "internal": handing_over,
     "deliver": lambda site: delivering(site),
     "match": matching,
+    "privacy": erasing,
     "learn": learning,
 }

@@ -17,24 +17,29 @@ from flows.logic.facets.vocabulary import compile_rules
 from flows.logic.fields.identifiers import Identifiers
 from flows.logic.rules.ruleset import CompiledRules
 from flows.resolve import ALIAS_OF_USERS
+from flows.services.subjects.erasing import PARTITION as PRIVACY
 from schemas.config import Config, Identity, Namespace, Shards, Validate, Window
 from schemas.config.toml import rules_from
+from schemas.records.customer_profile import Profile
 from schemas.records.identity_graph import WindowCommit, WindowResult
 from schemas.records.outbox_lanes import Lane
 from schemas.records.shard_log import NotSent
 from schemas.units import Duration
 from schemas.wire.events import DeadLetter, RawEvent
 from schemas.wire.triggers import Absorb, Trigger
-from state.directory.graph import Graph
+from state.directory.graph import ERASED, Graph
 from state.directory.layout import Layout
 from state.directory.matches import PARTITION as MATCH
 from state.directory.policy import Policy
 from state.memory.memory_directory import MemoryDirectory
 from state.memory.memory_models import MemoryModels
+from state.memory.memory_requests import MemoryRequests
 from state.memory.memory_shards import MemoryShards
 from state.model_store import Signer
 from state.shards.shard_protocols import ShardCommit
 
+_DECIDED = {MATCH: "d", PRIVACY: "p"}  # no events come with these commits: what was decided then holds
+_profile = msgspec.msgpack.Decoder(Profile).decode
 _letter = msgspec.msgpack.Decoder(DeadLetter).decode
 START_MS = 1_767_225_600_000  # 2026-01-01T00:00:00Z
 SHARDS, PARTITIONS, DEDUPE = 3, 2, 64
@@ -55,8 +60,9 @@ CONFIG = Config(
 LIMITS = [namespace.limit for namespace in _NAMESPACES]
 LAYOUT = Layout.of("simulated", SHARDS, 1_000, LIMITS, policy=Policy.of(CONFIG.identity, CONFIG.matching))
 
-# ("w", partition, before, after, aliases refused as things were when it was judged) | ("d", what `match`
-# decided) | ("t", second) | ("a", shard, seq) | ("n", customer, trigger) | ("c" or "m", sender, seq, version)
+# ("w", partition, before, after, aliases refused as things were when it was judged)
+# ("d", what `match` decided) | ("p", what an erasure did) | ("h", letter, kind, body, time)
+# ("t", second) | ("a", shard, seq) | ("n", customer, trigger) | ("c" or "m", sender, seq, version)
 Past = tuple[Any, ...]
 
 
@@ -80,23 +86,27 @@ class Directory(MemoryDirectory):
 
     def commit(self, window: WindowCommit, content: bytes = b"") -> WindowResult:
         result = super().commit(window, content)
-        if window.partition != MATCH:
-            entries = self._raw(window.partition)[window.before + 1 : window.after + 1]
-            raw = [
-                (window.before + 1 + at, index, event)
-                for at, entry in enumerate(entries)
-                for index, event in enumerate(entry)
-            ]
-            self.witness.saw(window, raw, self._judged, self._landed, self._identify)
-        if window.partition == MATCH:
-            self.history.append(("d", window))
+        if window.partition in _DECIDED:
+            self.history.append((_DECIDED[window.partition], window))
             return result
+        entries = self._raw(window.partition)[window.before + 1 : window.after + 1]
+        raw = [
+            (window.before + 1 + at, index, event)
+            for at, entry in enumerate(entries)
+            for index, event in enumerate(entry)
+        ]
+        self.witness.saw(window, raw, self._judged, self._landed, self._identify)
         letters = map(_letter, window.dead)
         refused = [
             (letter.position, letter.index) for letter in letters if letter.reason == ALIAS_OF_USERS.reason
         ]
         self.history.append(("w", window.partition, window.before, window.after, refused))
         return result
+
+    def hear_again(self, letter: str, kind: str, body: bytes, time_ms: int) -> bool:
+        if taken := super().hear_again(letter, kind, body, time_ms):
+            self.history.append(("h", letter, kind, body, time_ms))
+        return taken
 
     def tick(self) -> bool:
         if ticked := super().tick():
@@ -120,14 +130,25 @@ class Directory(MemoryDirectory):
 
 
 class ShardStore(MemoryShards):
-    """Remembers every trigger that it was given."""
+    """Remembers every trigger that it was given, and how many events went with those who were erased."""
 
-    def __init__(self) -> None:
+    def __init__(self, is_erased: Callable[[bytes], bool] = lambda _root: False) -> None:
         super().__init__(SHARDS)
         self.emitted: list[Trigger] = []
+        self.erased_events = 0
+        self._is_erased = is_erased
 
     def commit(self, commits: Sequence[ShardCommit], stamp_ms: int) -> None:
+        gone = [
+            self.profiles[commit.shard][root]
+            for commit in commits
+            for root, packed in commit.profiles.items()
+            if packed is None and root in self.profiles[commit.shard] and self._is_erased(root)
+        ]
         super().commit(commits, stamp_ms)
+        self.erased_events += sum(
+            fragment.events for packed in gone for fragment in _profile(packed).fragments.values()
+        )
         self.emitted += [
             decode_trigger(body)
             for commit in commits
@@ -154,18 +175,30 @@ class Key:
 
 
 class Keys:
-    """One worker's data keys: those in its cache need not be stored any more."""
+    """One worker's data keys: those in its cache need not be stored any more. A key that was destroyed is
+    never made again."""
 
-    def __init__(self, stored: set[bytes]) -> None:
+    def __init__(self, stored: set[bytes], destroyed: set[bytes]) -> None:
         self._stored = stored
+        self._destroyed = destroyed
         self._cache: dict[bytes, Key] = {}
 
     def of(self, origins: Iterable[bytes], *, create: bool = False) -> dict[bytes, Key]:
         for origin in origins:
-            if origin not in self._cache and (create or origin in self._stored):
+            is_there = origin in self._stored or (create and origin not in self._destroyed)
+            if origin not in self._cache and is_there:
                 self._stored.add(origin)
                 self._cache[origin] = Key(origin)
         return {origin: self._cache[origin] for origin in origins if origin in self._cache}
+
+    def forget(self) -> None:
+        self._cache.clear()
+
+    def destroy(self, origins: Sequence[bytes]) -> None:
+        self._stored.difference_update(origins)
+        self._destroyed.update(origins)
+        for origin in origins:
+            self._cache.pop(origin, None)
 
     def current(self, origins: Sequence[bytes]) -> list[Key | None]:
         return [Key(origin) if origin in self._stored else None for origin in origins]
@@ -189,10 +222,12 @@ class World:
         self.now_ms = START_MS
         self.raw: dict[str, list[list[RawEvent]]] = {f"events/{number}": [] for number in range(PARTITIONS)}
         self.directory = Directory(self, log_max)
-        self.shards = ShardStore()
+        self.shards = ShardStore(lambda root: self.directory.graph.marks.get(root) == ERASED)
+        self.requests = MemoryRequests()
         self.signer = Signer(bytes(32))
         self.models = MemoryModels(self.signer)
         self.keys: set[bytes] = set()
+        self.destroyed: set[bytes] = set()  # keys of who was erased
         self.received: dict[str, int] = {}
         self.told: dict[tuple[str, str], set[str]] = {}
         self.lost: set[str] = set()  # triggers of a past that is gone
@@ -204,20 +239,23 @@ class World:
 
     def snapshot(self) -> bytes:
         """Return what the server holds."""
-        return pickle.dumps(
-            [self._held(server) for server in (self.directory, self.shards, self.models)] + [self.keys]
-        )
+        return pickle.dumps([*map(self._held, self._servers), self.keys, self.destroyed])
 
     def go_back(self, snapshot: bytes) -> None:
         """Bring the server back as it was; all that is not the server's stays."""
         before = {trigger.id for trigger in self.shards.emitted}
-        *held, keys = pickle.loads(snapshot)  # our own, from memory
-        for server, was in zip((self.directory, self.shards, self.models), held, strict=True):
+        *held, keys, destroyed = pickle.loads(snapshot)  # our own, from memory
+        for server, was in zip(self._servers, held, strict=True):
             vars(server).update(was)
-        self.keys.clear()
-        self.keys.update(keys)
+        for ring, were in ((self.keys, keys), (self.destroyed, destroyed)):
+            ring.clear()
+            ring.update(were)
         self.lost |= before
         self.generation += 1
+
+    @property
+    def _servers(self) -> tuple[object, ...]:
+        return self.directory, self.shards, self.models, self.requests
 
     @staticmethod
     def _held(server: object) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The bounded index of blocking keys as it lies in the directory: for each key how many came, and the newest
 origins."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from math import log2
 from struct import Struct
 from typing import Final
@@ -33,6 +33,12 @@ class KeyList:
         """Take in an origin that has the key."""
         self.count += 1
         self.origins = (*self.origins, origin)[-FOR_A_KEY:]
+
+    def forget(self, origins: Collection[bytes]) -> bool:
+        """Drop these; return whether one of them was here. How many came is a count, and stays."""
+        before = self.origins
+        self.origins = tuple(origin for origin in before if origin not in origins)
+        return self.origins != before
 
     def pack(self) -> bytes:
         """Return it as it lies in the directory."""

@@ -179,6 +179,11 @@ def release(merge: InFlightMerge) -> tuple[list[Held], list[Owed]]:
     return facts, debts
 
 
+def pending(merge: InFlightMerge) -> bool:
+    """Return whether something is still on its way here, or is owed to others."""
+    return bool(merge.customers or merge.identifiers or merge.held or merge.owed or merge.partings)
+
+
 def over(merge: InFlightMerge) -> bool:
     """Return whether there is nothing left to remember."""
     awaited = merge.customers or merge.arrived or merge.identifiers or merge.early or merge.partings

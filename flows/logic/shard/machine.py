@@ -25,6 +25,7 @@ from flows.logic.shard.state import (
     ShardState,
     add_sensitive,
     decode_absorb,
+    decode_erase,
     decode_expect,
     decode_lend,
     decode_not_sent,
@@ -75,6 +76,7 @@ class ShardMachine:
             LogKind.LEND: _take_lend,
             LogKind.RETIRE: _take_retire,
             LogKind.SPLIT: _take_split,
+            LogKind.ERASE: _take_erase,
             LogKind.ABSORB: _take_absorb,
             LogKind.NOT_SENT: _take_not_sent,
             LogKind.TICK: self._take_tick,
@@ -226,6 +228,10 @@ def _take_retire(state: ShardState, body: bytes, _turns: Turns) -> None:
 
 def _take_split(state: ShardState, body: bytes, turns: Turns) -> None:
     profile_merge.split(state, decode_split(body), turns)
+
+
+def _take_erase(state: ShardState, body: bytes, _turns: Turns) -> None:
+    profile_merge.erase(state, decode_erase(body).root)
 
 
 def _take_absorb(state: ShardState, body: bytes, turns: Turns) -> None:

@@ -112,6 +112,19 @@ def retire(state: ShardState, retire: Retire) -> None:
     state.changes.timers[retire.retired] = 0
 
 
+def erase(state: ShardState, root: bytes) -> None:
+    """Remove the whole customer: nothing is on its way to it any more, and it owes nothing."""
+    live = state.live.get(root)
+    if live is not None:
+        _count(state, live.profile, -1)
+        state.count("erased")
+    state.set_history(root, None)
+    state.changes.sensitive.pop(root, None)
+    state.changes.sensitive_dirty.discard(root)
+    state.remove(root)
+    state.changes.timers[root] = 0
+
+
 def _evidence(retire: Retire) -> dict[str, Any]:
     return {"origins": retire.origins, "union": retire.union, "one": retire.one, "other": retire.other}
 

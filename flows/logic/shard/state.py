@@ -15,6 +15,7 @@ from flows.logic.shard.scoring import ActiveModels, Scorer
 from schemas.records.customer_profile import Fragment, Head, Profile, Sensitive
 from schemas.records.identity_graph import ID_BYTES
 from schemas.records.shard_log import (
+    Erase,
     Expect,
     Lend,
     LogEntry,
@@ -37,6 +38,7 @@ decode_expect = msgspec.msgpack.Decoder(Expect).decode
 decode_lend = msgspec.msgpack.Decoder(Lend).decode
 decode_retire = msgspec.msgpack.Decoder(Retire).decode
 decode_split = msgspec.msgpack.Decoder(Split).decode
+decode_erase = msgspec.msgpack.Decoder(Erase).decode
 decode_absorb = msgspec.msgpack.Decoder(Absorb).decode
 decode_not_sent = msgspec.msgpack.Decoder(NotSent).decode
 decode_tick = msgspec.msgpack.Decoder(Tick).decode
@@ -202,6 +204,8 @@ def needs_of(entries: Iterable[LogEntry]) -> Needs:
                 needs.whole(decode_split(entry.body).root)
             case LogKind.NOT_SENT:
                 needs.profiles.add(entry.body[:ID_BYTES])
+            case LogKind.ERASE:
+                needs.profiles.add(decode_erase(entry.body).root)
             case LogKind.ABSORB:
                 needs.whole(entry.body[:ID_BYTES])
             case LogKind.TICK:

@@ -1,0 +1,11 @@
+"""What customers may ask of their own data, and what becomes of it.
+
+requests    asked for, looked up, listed
+clocks      when each is due
+erasing     the workflow of an erasure, step by step
+sweeping    what of a customer lies in queues and among dead letters
+telling     receivers are asked to delete, too
+receipts    what is signed in the end
+exporting   everything that is held of one customer
+returning   a past that comes back (restore, switch) is erased again
+"""

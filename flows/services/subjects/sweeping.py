@@ -1,0 +1,164 @@
+"""What of a customer lies in queues and among dead letters: found, and removed.
+
+Queues hold what the shards said before they forgot the customer, and dead letters what failed before. A dead
+event names nobody: it is opened, and whatever in it hashes to an identifier of the customer gives it away.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator
+from typing import Any, Final
+
+import msgspec
+
+from flows.logic.fields.identifiers import Identifiers
+from flows.match import pieces
+from flows.runtime.deployment import Deployment
+from schemas.errors import Foreign
+from schemas.records.identity_graph import ID_MAX
+from schemas.records.outbox_lanes import Lane
+from schemas.wire.triggers import Absorb, Decision, Example, Trigger
+from state.dead_letter_logs import DeadDelivery, DeadEvent
+from state.directory.matches import PARTITION as MATCHING
+from state.shards.shard_protocols import Outbox
+
+PAGE: Final = 500
+_DEPTH_MAX: Final = 32
+_trigger = msgspec.msgpack.Decoder(Trigger).decode
+_absorb = msgspec.msgpack.Decoder(Absorb).decode
+_example = msgspec.msgpack.Decoder(Example).decode
+_decision = msgspec.msgpack.Decoder(Decision).decode
+Origins = Collection[bytes]
+
+
+def queued(outbox: Outbox, lane: str, shards: Collection[int], origins: Origins) -> Iterator[tuple[int, int]]:
+    """Yield (shard, sequence) of what lies in a lane about one of these."""
+    about = _ABOUT[lane]
+    after = dict.fromkeys(shards, 0)
+    while after and (found := outbox.read(lane, after, PAGE, 0)):
+        for entry in found:
+            after[entry.shard] = entry.seq
+            if about(entry.body, origins):
+                yield entry.shard, entry.seq
+
+
+def sweep_lanes(outbox: Outbox, shards: Collection[int], origins: Origins) -> Counter[str]:
+    """Remove what lies in the lanes of these shards, and return how much of each."""
+    removed = Counter[str]()
+    for lane, name in _NAMES.items():
+        by_shard: dict[int, list[int]] = {}
+        for shard, seq in queued(outbox, lane, shards, origins):
+            by_shard.setdefault(shard, []).append(seq)
+        for shard, seqs in by_shard.items():
+            outbox.drop(lane, shard, seqs)
+            removed[name] += len(seqs)
+    return removed
+
+
+def sweep_dead_letters(deployment: Deployment, origins: Origins, identifiers: Origins) -> Counter[str]:
+    """Remove the customer's dead letters, and return how many of each kind."""
+    removed = Counter[str]()
+    gone = [dead.id for dead in deployment.dead_deliveries.oldest() if _is_delivery_of(dead, origins)]
+    deployment.dead_deliveries.drop(gone)
+    removed["dead_deliveries"] = len(gone)
+    for dead in deployment.dead_facts.oldest():
+        if dead.quarantined.root in origins or dead.quarantined.origin in origins:
+            deployment.dead_facts.drop(dead)
+            removed["dead_facts"] += 1
+    gone = [
+        dead.id for dead in deployment.dead_examples.oldest() if _is_example_of(dead.unlearnt.body, origins)
+    ]
+    deployment.dead_examples.drop(gone)
+    removed["dead_examples"] = len(gone)
+    names = [namespace.name for namespace in deployment.config.identity.namespace]
+    reader = _Letters(deployment.log_seal.open, deployment.identifiers, names)
+    gone = [dead.id for dead in deployment.dead_events.oldest() if reader.is_of(dead, origins, identifiers)]
+    deployment.dead_events.drop(gone)
+    removed["dead_events"] = len(gone)
+    return +removed
+
+
+class _Letters:
+    """Tells whose a dead event is."""
+
+    def __init__(
+        self, unseal: Callable[[bytes], bytes], hashes: Identifiers, namespaces: Collection[str]
+    ) -> None:
+        self._unseal = unseal
+        self._hashes = hashes
+        self._namespaces = namespaces
+
+    def is_of(self, dead: DeadEvent, origins: Origins, identifiers: Origins) -> bool:
+        """Return whether it is about one of these origins, or holds one of these identifiers."""
+        try:
+            body = self._unseal(dead.letter.sealed)
+            if dead.letter.partition == MATCHING:
+                return _is_record_of(body, origins)
+            document = msgspec.json.decode(body)
+        except (Foreign, ValueError, RecursionError):  # of another key, no JSON, or too deep
+            return False
+        return any(
+            self._hashes.hash(namespace, value) in identifiers
+            for value in dict.fromkeys(_texts(document, _DEPTH_MAX))
+            for namespace in self._namespaces
+        )
+
+
+def _texts(value: Any, depth: int) -> Iterator[str]:
+    """Yield what may be an identifier: texts and whole numbers, of whatever field."""
+    if isinstance(value, str | int) and not isinstance(value, bool):
+        text = str(value)
+        if 0 < len(text) <= ID_MAX:
+            yield text
+    elif depth and isinstance(value, dict | list):
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from _texts(inner, depth - 1)
+
+
+def _is_record_of(body: bytes, origins: Origins) -> bool:
+    return any(origin in origins for origin, _ in pieces(chr(body[0]), body[1:]))
+
+
+def _is_delivery_of(dead: DeadDelivery, origins: Origins) -> bool:
+    trigger = dead.trigger
+    if trigger is not None:
+        return _is_customer(trigger.customer, origins)
+    try:
+        return _is_absorb_of(dead.body, origins)
+    except (ValueError, RecursionError):  # the outbox entry was broken
+        return False
+
+
+def _is_customer(customer: str, origins: Origins) -> bool:
+    return any(origin.hex() == customer for origin in origins)
+
+
+def _is_trigger_of(body: bytes, origins: Origins) -> bool:
+    return _is_customer(_trigger(body).customer, origins)
+
+
+def _is_absorb_of(body: bytes, origins: Origins) -> bool:
+    """Return whether it hands over one of these: not where it only lends a ring of message ids to others."""
+    absorb = _absorb(body)
+    return absorb.survivor in origins or (not absorb.identifier and absorb.retired in origins)
+
+
+def _is_example_of(body: bytes, origins: Origins) -> bool:
+    return _example(body).customer in origins
+
+
+def _is_decision_of(body: bytes, origins: Origins) -> bool:
+    return _decision(body).customer in origins
+
+
+_ABOUT: Final[dict[str, Callable[[bytes, Origins], bool]]] = {
+    Lane.TRIGGERS: _is_trigger_of,
+    Lane.ABSORBS: _is_absorb_of,
+    Lane.EXAMPLES: _is_example_of,
+    Lane.DECISIONS: _is_decision_of,
+}
+_NAMES: Final = {
+    Lane.TRIGGERS: "triggers",
+    Lane.ABSORBS: "hand_overs",
+    Lane.EXAMPLES: "examples",
+    Lane.DECISIONS: "decisions",
+}

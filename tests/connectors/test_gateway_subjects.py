@@ -1,0 +1,128 @@
+"""Customers' rights over HTTP: who gets in, what is answered, and what the log tells."""
+
+from collections.abc import Iterator
+
+import msgspec
+import pytest
+from structlog.testing import capture_logs
+
+from connectors.gateway import Receipt
+from schemas.config import Secret
+from schemas.errors import Unreachable, Unusable
+from tests.connectors.gateway_kit import CONFIG, Client, gateway
+
+TOKEN = {"authorization": "Bearer privacy"}
+WITH = msgspec.structs.replace(CONFIG, privacy_tokens=(Secret("privacy"),))
+
+
+class Rights:
+    """A `Rights` that knows ana."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, str]] = []
+
+    def _known(self, who: str) -> None:
+        if who == "user_id:away":
+            raise Unreachable("no state")
+        if "ana" not in who:
+            raise Unusable(f"nobody is known as {who}")
+
+    def erase(self, who: str, token: str) -> tuple[object, bool]:
+        self._known(who)
+        self.asked.append((who, token))
+        return {"id": "erase-1"}, len(self.asked) > 1
+
+    def requests(self, named: str) -> list[object]:
+        self._known(named)
+        return [{"id": "erase-1"}]
+
+    def receipt(self, named: str) -> Receipt:
+        self._known(named)
+        return Receipt(b'{"key":"k"}', "k")
+
+    def export(self, who: str) -> object:
+        self._known(who)
+        return {"customer": who}
+
+
+@pytest.fixture
+def rights() -> Rights:
+    return Rights()
+
+
+@pytest.fixture
+def client(rights: Rights) -> Iterator[Client]:
+    with gateway(WITH, rights=rights) as client:
+        yield client
+
+
+PATHS = [
+    ("POST", "/v1/subjects/user_id:ana/erase"),
+    ("GET", "/v1/subjects/user_id:ana/requests"),
+    ("GET", "/v1/subjects/user_id:ana/receipt"),
+    ("GET", "/v1/subjects/user_id:ana/export"),
+]
+
+
+@pytest.mark.parametrize(("method", "path"), PATHS)
+def test_only_a_privacy_token_gets_in(client: Client, rights: Rights, method: str, path: str) -> None:
+    for token in ("reader", "steward", "demo", "", "wrong"):
+        answer = client.request(method, path, headers={"authorization": f"Bearer {token}"})
+        assert (answer.status_code, answer.json()["code"]) == (401, "token_invalid")
+    with gateway(CONFIG, rights=rights) as closed:
+        answer = closed.request(method, path, headers=TOKEN)
+        assert (answer.status_code, answer.json()["code"]) == (403, "privacy_none")
+        assert "gateway.privacy_tokens" in answer.json()["message"]
+    assert rights.asked == []
+
+
+def test_an_erasure_is_begun_once_and_the_second_is_told_so(client: Client) -> None:
+    first = client.post("/v1/subjects/email:ana%2Fx@y.z/erase", b"", key="privacy")
+    assert (first.status_code, first.json()) == (202, {"request": {"id": "erase-1"}, "already": False})
+    second = client.post("/v1/subjects/email:ana%2Fx@y.z/erase", b"", key="privacy")
+    assert (second.status_code, second.json()["already"]) == (200, True)
+
+
+def test_what_can_be_read(client: Client) -> None:
+    about = "/v1/subjects/user_id:ana"
+    assert client.get(f"{about}/requests", headers=TOKEN).json() == {"requests": [{"id": "erase-1"}]}
+    assert client.get(f"{about}/export", headers=TOKEN).json() == {"customer": "user_id:ana"}
+    receipt = client.get(f"{about}/receipt", headers=TOKEN)
+    assert (receipt.content, receipt.headers["x-receipt-key"]) == (b'{"key":"k"}', "k")
+
+
+@pytest.mark.parametrize(
+    ("who", "what", "status", "code"),
+    [
+        ("user_id:bob", "requests", 404, "profile_unknown"),
+        ("user_id:bob", "export", 404, "profile_unknown"),
+        ("user_id:bob", "receipt", 404, "request_unknown"),
+        ("user_id:away", "export", 503, "state_unreachable"),
+    ],
+)
+def test_what_is_not_there(client: Client, who: str, what: str, status: int, code: str) -> None:
+    answer = client.get(f"/v1/subjects/{who}/{what}", headers=TOKEN)
+    assert (answer.status_code, answer.json()["code"]) == (status, code)
+
+
+@pytest.mark.parametrize("token", ["privacy", "wrong"])
+@pytest.mark.parametrize(("method", "path"), PATHS)
+def test_nobody_on_the_way_keeps_an_answer(client: Client, method: str, path: str, token: str) -> None:
+    for target in (path, path.replace("ana", "bob")):
+        answer = client.request(method, target, headers={"authorization": f"Bearer {token}"})
+        assert answer.headers["cache-control"] == "no-store"
+
+
+def test_nobody_may_try_all_names() -> None:
+    with gateway(msgspec.structs.replace(WITH, misses_per_minute=2), rights=Rights()) as client:
+        path = "/v1/subjects/user_id:bob/export"
+        assert [client.get(path, headers=TOKEN).status_code for _ in range(4)] == [404, 404, 404, 429]
+
+
+def test_the_log_says_who_did_what_and_about_nobody(client: Client) -> None:
+    with capture_logs() as logs:
+        client.post("/v1/subjects/email:ana@example.org/erase", b"", key="privacy")
+        client.get("/v1/subjects/email:ana@example.org/export", headers=TOKEN)
+    said = [entry for entry in logs if entry["event"].startswith("subject_")]
+    assert [entry["event"] for entry in said] == ["subject_erase", "subject_read"]
+    assert "ana@example.org" not in str(said)

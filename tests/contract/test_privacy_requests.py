@@ -1,0 +1,63 @@
+"""The customers' requests, on memory and on Redis."""
+
+import msgspec
+import pytest
+import redis
+
+from schemas.records.privacy_requests import PrivacyRequest, Step
+from state.memory.memory_requests import MemoryRequests
+from state.privacy_requests import PrivacyRequests
+from state.redis.names import Names
+
+Store = PrivacyRequests | MemoryRequests
+
+
+@pytest.fixture(params=["memory", "redis"])
+def store(request: pytest.FixtureRequest, redis_url: str) -> Store:
+    if request.param == "memory":
+        return MemoryRequests()
+    return PrivacyRequests(redis.Redis.from_url(redis_url), Names("t"))
+
+
+def request_of(name: str, asked_ms: int = 1) -> PrivacyRequest:
+    return PrivacyRequest(
+        id=name, right="erase", customer=b"c" * 12, regime="gdpr", asked_ms=asked_ms, due_ms=2, by="test"
+    )
+
+
+def done(request: PrivacyRequest) -> PrivacyRequest:
+    return msgspec.structs.replace(request, step=Step.DONE)
+
+
+def test_a_request_is_kept_once(store: Store) -> None:
+    first, same = request_of("a"), request_of("a", asked_ms=9)
+    assert store.add(first)
+    assert not store.add(same)
+    assert store.get("a") == first
+    assert store.get("b") is None
+
+
+def test_the_unfinished_are_given_oldest_first(store: Store) -> None:
+    later, earlier = request_of("a", asked_ms=5), request_of("b", asked_ms=3)
+    for request in (later, earlier):
+        store.add(request)
+    assert store.unfinished() == store.everything() == [earlier, later]
+    assert store.save(earlier, done(earlier), finished=True)
+    assert store.unfinished() == [later]
+    assert [request.id for request in store.everything()] == ["b", "a"]
+
+
+def test_who_is_stale_changes_nothing(store: Store) -> None:
+    request = request_of("a")
+    store.add(request)
+    assert store.save(request, done(request), finished=True)
+    assert not store.save(request, request_of("a", asked_ms=7))
+    assert store.get("a") == done(request)
+
+
+def test_one_that_is_done_is_not_begun_again(store: Store) -> None:
+    request = request_of("a")
+    store.add(request)
+    store.save(request, done(request), finished=True)
+    assert not store.add(request)
+    assert store.unfinished() == []

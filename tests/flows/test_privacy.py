@@ -1,0 +1,91 @@
+"""The process that takes requests on: what fails on one holds up no other, and a signal ends it in order."""
+
+import signal
+from pathlib import Path
+from typing import Any, cast
+
+import msgspec
+import pytest
+from structlog.testing import capture_logs
+
+from flows.privacy import a_round
+from flows.services.subjects import requests
+from schemas.errors import Fenced, LogFull
+from schemas.records.privacy_requests import PrivacyRequest, Step
+from state.memory.memory_requests import MemoryRequests
+from tests.lives import millrace
+from tests.subjects import Erased, identify
+from tests.waiting import eventually
+
+
+def kept(*names: str) -> MemoryRequests:
+    store = MemoryRequests()
+    for at, name in enumerate(names):
+        request = PrivacyRequest(
+            id=name, right="erase", customer=b"c" * 12, regime="gdpr", asked_ms=at, due_ms=9, by="test"
+        )
+        store.add(request)
+    return store
+
+
+class Erasing:
+    """Does the steps of all but those that it raises on."""
+
+    def __init__(self, raises: dict[str, Exception]) -> None:
+        self.done: list[str] = []
+        self._raises = raises
+
+    def advance(self, request: PrivacyRequest) -> PrivacyRequest:
+        if request.id in self._raises:
+            raise self._raises[request.id]
+        self.done.append(request.id)
+        return request
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [(KeyError("ana@example.org"), "erasure_failed"), (LogFull("no room"), "erasure_waits")],
+)
+def test_what_fails_on_one_holds_up_no_other(error: Exception, said: str) -> None:
+    erasing = Erasing({"a": error})
+    with capture_logs() as logs:
+        assert a_round(cast(Any, kept("a", "b")), cast(Any, erasing))
+    assert erasing.done == ["b"]
+    assert [entry["event"] for entry in logs] == [said]
+    assert "ana@example.org" not in str(logs)
+
+
+def test_who_is_stale_ends() -> None:
+    with pytest.raises(Fenced):
+        a_round(cast(Any, kept("a")), cast(Any, Erasing({"a": Fenced("another one")})))
+
+
+def test_requests_that_people_answer_are_left_to_them() -> None:
+    store = kept("a")
+    [request] = store.unfinished()
+    store.held["a"] = msgspec.structs.replace(request, right="correct")
+    erasing = Erasing({})
+    assert not a_round(cast(Any, store), cast(Any, erasing))
+    assert erasing.done == []
+
+
+@pytest.mark.long
+def test_the_process_takes_a_request_on_and_ends_at_a_signal(tmp_path: Path, redis_url: str) -> None:
+    site = Erased(tmp_path, redis_url, archive=False)
+    site.start()
+    site.say(identify("ana", "ana@example.org"))
+    site.settle()
+    request = requests.erase(site.deployment, "user_id:ana", by="test").request
+    process = millrace(site, "run", "privacy", "--worker", "0/1")
+    try:
+
+        def is_done() -> bool:
+            site.settle()
+            found = site.deployment.privacy_requests.get(request.id)
+            return found is not None and found.step == Step.DONE
+
+        eventually(is_done)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+    finally:
+        process.kill()
