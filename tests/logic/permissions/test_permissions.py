@@ -178,3 +178,19 @@ def test_the_archive_keeps_an_event_without_what_is_denied() -> None:
     assert b'"Ads":false' in whole
     assert not any(said in whole for said in (b"Seen", b"golf", b"sku", b"1.2.3.4", b"model"))
     assert rewritten(CATEGORIES, b"not json", frozenset({"hobby"}), whole=False) == b""
+
+
+@pytest.mark.parametrize(
+    ("name", "category"),
+    [
+        ("favourite_sport", "hobby"),
+        ("homeCity", ""),
+        ("location", "location"),
+        ("$original.latitude", "location"),
+        ("$attribute.age_band.stated", "demographic"),
+        ("$attribute.city.phone", "location"),
+        ("plan", ""),
+    ],
+)
+def test_the_category_of_a_field(name: str, category: str) -> None:
+    assert CATEGORIES.of_field(name) == category
