@@ -67,6 +67,20 @@ def test_all_are_wrapped_by_the_newest_and_open_as_before(site: Site) -> None:
     assert all(fresh[origin].open("email", value) == origin for origin, value in sealed.items())
 
 
+def test_in_place_of_a_destroyed_key_nothing_is_wrapped(site: Site) -> None:
+    """What stands there says that its customer was erased: it stays, and counts as no key."""
+    gone, stays = origins(2)
+    keys = site.keys()
+    keys.of([gone, stays], create=True)
+    keys.destroy([gone])
+    assert site.rotation.tally().total == 1
+    site.keks[2] = K2
+    done = site.rotation.run()
+    assert (done.keys, done.gone, done.damaged) == (1, 0, 0)
+    assert site.stored()[gone] == b""
+    assert site.keys().of([gone, stays], create=True).keys() == {stays}
+
+
 def test_what_earlier_releases_wrapped_is_bound(site: Site) -> None:
     [origin] = origins(1)
     key = site.keys().of([origin], create=True)[origin]

@@ -133,6 +133,7 @@ def test_the_runs_do_what_they_are_said_to_do() -> None:
         "again",
         "log full",
         "died: fenced",
+        "erasures",
     }
     assert stats >= {
         "created",
@@ -142,8 +143,9 @@ def test_the_runs_do_what_they_are_said_to_do() -> None:
         "rejected:not_json",
         "rejected:alias_of_users",
         "rejected:poison",
+        "erased",
     }
-    assert kinds == set("wtacmd"), "nobody has refused anything here: no `n`"
+    assert kinds == set("wtacmdph"), "nobody has refused anything here: no `n`"
     assert put_aside == {"resolve", "profile", "match", "learn"}
     assert rules == {"best", "each", "thanks", "left", "risky", "no_buyer", "now_good"}
 
