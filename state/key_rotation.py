@@ -23,7 +23,7 @@ from state.redis.names import Names
 
 PAGE: Final = 20  # buckets: of some 20 data keys each, so that a page is a request or two to Vault
 PASSES_MAX: Final = 20
-MAKING_MS: Final = 30_000  # longer than a file or Vault takes; who was killed holds nobody up for more
+MAKING_MS: Final = 10_000  # longer than a file takes; who was killed holds nobody up for more
 
 
 class Tally(msgspec.Struct, frozen=True):
@@ -74,8 +74,7 @@ class Rotation:
         names = self._names
         if not self._redis.set(names.making_kek, b"1", nx=True, px=MAKING_MS):
             raise Unreachable(
-                "another `millrace keys rotate` is making a key, or was killed at it: try again in half a"
-                " minute"
+                "another `millrace keys rotate` makes a key, or was killed at it: try again in ten seconds"
             )
         try:
             yield

@@ -152,6 +152,8 @@ class Transit:
     def _engine(self) -> Any:
         if self._client is None:
             options = self._options
+            if options.ca and not Path(options.ca).exists():
+                raise KeysAway(f"{options.ca}, the certificate for Vault, is not there", AGAIN_S)
             self._client = hvac.Client(
                 url=options.url, token=self._token(), verify=options.ca or True, timeout=TIMEOUT_S
             )

@@ -44,7 +44,7 @@ def rotate(config: Config, as_json: bool) -> int:
         print(f"{done.gone:,} were destroyed or wrapped anew by another command meanwhile, and stay so")
     if done.damaged:
         print(f"{done.damaged:,} do not open, and stay as they are: restore the key copy (docs/backup.md)")
-    if done.left:
+    if done.left > done.damaged:
         print(f"{done.left:,} are wrapped by another key: once more `millrace keys rotate`")
     return 1 if done.left else 0
 

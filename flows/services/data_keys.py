@@ -9,7 +9,7 @@ import msgspec
 
 from flows.runtime.deployment import Deployment
 from state.key_ring import encoded, new_document
-from state.key_rotation import Rotation, Tally
+from state.key_rotation import Rewrapped, Rotation, Tally
 from state.key_wrapping import KekId
 from state.redis.client import reported, wait_for
 
@@ -45,7 +45,7 @@ class Rotated(msgspec.Struct, frozen=True):
     rewrapped: int
     gone: int  # destroyed, or wrapped anew by another rotation, meanwhile
     damaged: int  # did not open, and stay as they are
-    left: int  # data keys that another version wraps
+    left: int  # data keys that another version wraps, damaged ones included
     seconds: float
 
 
@@ -80,12 +80,14 @@ def rotate(deployment: Deployment) -> Rotated:
     with reported():
         deployment.check_data()
         _ = deployment.data_keys  # every key that wraps something is here, so the next version is a new one
-        made = not _others(rotation.tally(), deployment.wrapping.newest())
+        unfinished = _others(rotation.tally(), deployment.wrapping.newest())
+        done = rotation.run() if unfinished else Rewrapped()
+        made = not (done.keys or done.gone)  # what is damaged stays for ever, and finishes nothing
         if made:
             with rotation.making():
                 provider.rotate()
+            done = rotation.run()
         newest = deployment.wrapping.newest()
-        done = rotation.run()
         found = rotation.tally()
         left = _others(found, newest)
         rotation.forget(newest, found)

@@ -263,7 +263,7 @@ def test_a_process_that_goes_on_after_a_rotation_lists_the_new_key_with_its_prob
 
 
 def test_two_do_not_make_a_key_at_once(site: Site) -> None:
-    with site.rotation.making(), pytest.raises(Unreachable, match="is making a key"), site.rotation.making():
+    with site.rotation.making(), pytest.raises(Unreachable, match="makes a key"), site.rotation.making():
         pass
     with site.rotation.making():
         site.keks[2] = K2

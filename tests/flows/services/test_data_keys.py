@@ -161,6 +161,23 @@ def test_what_is_printed(
     assert (done["made"], done["newest"], done["rewrapped"]) == (True, "kek-3", count)
 
 
+def test_a_damaged_data_key_is_left_alone_and_keeps_no_rotation_from_being_made(
+    site: Site, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    site.start().window(6)
+    names = Deployment(site.config).names
+    bucket = next(site.client.scan_iter(match=names.data_keys + b"*"))
+    origin, wrapped = next(iter(site.client.hgetall(bucket).items()))
+    site.client.hset(bucket, origin, wrapped[:-1] + bytes([wrapped[-1] ^ 1]))
+    for newest in ("kek-2", "kek-3"):
+        done = rotate(site, monkeypatch)
+        assert (done.made, done.newest, done.damaged, done.left) == (True, newest, 1, 1)
+    assert key_screen.rotate(site.config, as_json=False) == 1
+    printed = capsys.readouterr().out
+    assert "1 do not open, and stay as they are" in printed
+    assert "once more" not in printed
+
+
 # --- in a variable
 
 
