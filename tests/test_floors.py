@@ -227,6 +227,7 @@ MAKE_ADAPTERS = {
     "flows/runtime/deployment.py": "it is what all others have them from",
     "flows/runtime/key_watch.py": "looks at the key file as it is now, again and again",
     "flows/services/restore.py": "a directory with the limits of each former moment",
+    "flows/lab/prove/deployment_keys.py": "looks for the keys themselves, which nothing hands out",
     "flows/lab/evaluate/matching_trial.py": "a directory for each trial, and no deployment",
 }
 

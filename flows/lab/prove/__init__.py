@@ -4,6 +4,7 @@ all that it has left is searched for them.
 personal_values  invented people, every value known
 paths            the ways, a table: `ways_in`, `ways_within`, with `messages` and `arrivals`
 scratch          the deployment
+deployment_keys  its keys, which are looked for as well
 stores           where anything may lie, a table
 encodings        the guises in which a value may lie there
 byte_search      all guises in one pass over bytes
@@ -29,7 +30,8 @@ from rich.console import Console
 
 from flows.lab.chaos.broker import Broker
 from flows.lab.demo.stack import Stack
-from flows.lab.prove import plants, stores
+from flows.lab.prove import deployment_keys, plants, stores
+from flows.lab.prove.deployment_keys import keys_of
 from flows.lab.prove.paths import WAYS, Way
 from flows.lab.prove.personal_values import People, PersonalValue
 from flows.lab.prove.proof_report import Proof, StoreRow, WayRow, shown
@@ -56,6 +58,7 @@ VISITORS = 2_600  # of whom each shard has more than a dictionary of profiles is
 VISITORS_IN_A_BATCH = 1_300
 PIPED_WIDTH = 140
 LEFT_OUT = (
+    "the key file, for keys: it is there to hold them",
     "receivers that are configured with `identify`, which are told on purpose",
     "what stewards and `millrace dead show` see in the clear, on purpose",
     "names, addresses and birthdays under headings that nobody listed: nothing tells them from other words",
@@ -71,6 +74,7 @@ _REPORTS = (
     ("quality", "--json"),
     ("dead", "list", "--limit", "1000"),
     ("source", "list"),
+    ("keys", "status"),
     ("identity", "recent"),
     ("identity", "suspended"),
     ("review", "list"),
@@ -150,6 +154,8 @@ def _lived(folder: Path, ways: Sequence[Way], visitors: int, people: People, kaf
         _visit(scratch, visitors)
         values, rows = _walked(scratch, ways, people)
         _report(scratch)
+        keys = keys_of(deployment)
+        rows.append(WayRow(way=deployment_keys.WAY, values=len(keys), arrived=len(keys)))
         exposition = scratch.http.get("/metrics").content
         dictionaries = stores.dictionaries(deployment)
         deployment.client.save()
@@ -170,7 +176,7 @@ def _lived(folder: Path, ways: Sequence[Way], visitors: int, people: People, kaf
         broker=folder / "kafka" / "data" if kafka else None,
         apart=(APPS_TOPIC,),
     )
-    return _Lived(values, rows, evidence, dictionaries)
+    return _Lived([*values, *keys], rows, evidence, dictionaries)
 
 
 def _walked(

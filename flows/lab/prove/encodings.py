@@ -38,11 +38,13 @@ def compact(text: str) -> str:
     return _SEPARATORS.sub("", text)
 
 
-def _base64(shift: int, signs: bytes) -> Callable[[str], bytes]:
+def _base64(
+    shift: int, signs: bytes, plain_of: Callable[[str], bytes] = str.encode
+) -> Callable[[str], bytes]:
     """As it lies in the base64 of something longer that has `shift` bytes before it (of three)."""
 
     def write(text: str) -> bytes:
-        plain = text.encode()
+        plain = plain_of(text)
         coded = b64encode(b"\0" * shift + plain, altchars=signs).rstrip(b"=")
         bits = 8 * (shift + len(plain))
         return coded[-(-8 * shift // 6) : bits // 6]
@@ -92,6 +94,12 @@ GUISES: Final[tuple[Guise, ...]] = (
     Guise("float, big-endian", _integer(">d"), folded=False),
     Guise("float, little-endian", _integer("<d"), folded=False),
 )
+KEY_GUISES: Final[tuple[Guise, ...]] = (  # of what is given in hex
+    Guise("as it is", bytes.fromhex, folded=False),
+    Guise("hex", str.encode),
+    *(Guise(f"base64, offset {n}", _base64(n, _STANDARD, bytes.fromhex), folded=False) for n in range(3)),
+    *(Guise(f"base64url, offset {n}", _base64(n, _URL_SAFE, bytes.fromhex), folded=False) for n in range(3)),
+)
 _OF_NUMBERS: Final = ("integer, ", "float, ")
 
 
@@ -103,7 +111,7 @@ def guises(value: PersonalValue) -> Iterator[tuple[Guise, bytes]]:
         spellings |= dict.fromkeys(compact(text) for text in value.spellings)
     seen: set[tuple[bool, bytes]] = set()
     for text in spellings:
-        for guise in GUISES:
+        for guise in KEY_GUISES if value.kind == "key" else GUISES:
             if guise.name.startswith(_OF_NUMBERS) and not _is_number(value.kind, text):
                 continue
             made = guise.written(text)

@@ -32,6 +32,7 @@ Kind = Literal[
     "ip",
     "passport",
     "user_id",
+    "key",  # nobody's: of the deployment itself, in hex
 ]
 # An 11-digit number in a log must not begin as the milliseconds of our years do.
 _MOBILE_PREFIXES: Final = ("135", "136", "137", "138", "139", "150", "152", "158", "186", "188")
@@ -60,7 +61,8 @@ class PersonalValue(msgspec.Struct, frozen=True):
     @property
     def masked(self) -> str:
         """Return what tells it from others of its kind without telling it."""
-        return f"{self.text[:1]}***({len(self.text)})"
+        shown = "" if self.kind == "key" else self.text[:1]
+        return f"{shown}***({len(self.text)})"
 
 
 class Person(msgspec.Struct, frozen=True):

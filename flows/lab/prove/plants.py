@@ -7,6 +7,7 @@ is looked for.
 
 import gzip
 import json
+import os
 import shutil
 import zlib
 from base64 import b64encode, urlsafe_b64encode
@@ -20,10 +21,12 @@ import pyarrow
 import zstandard
 
 from flows.lab.prove import stores
+from flows.lab.prove.deployment_keys import HOLDERS, key_value
 from flows.lab.prove.personal_values import Kind, People, PersonalValue
 from flows.lab.prove.scratch import EVENTS_TOPIC
 from flows.lab.prove.stores import Evidence
 from flows.runtime.deployment import Deployment
+from state.key_ring import KEY_BYTES
 
 WAY: Final = "planted"
 KEYS: Final = b"prove:planted:"  # in Redis
@@ -77,6 +80,11 @@ _PACKED: Final[Mapping[str, Callable[[bytes], bytes]]] = {
     "zstd": zstandard.ZstdCompressor().compress,
     "gzip in zstd": lambda data: zstandard.ZstdCompressor().compress(gzip.compress(data)),
 }
+_OF_KEYS: Final[Mapping[str, Callable[[bytes], bytes]]] = {
+    "a key as it is": bytes,
+    "a key in hex": lambda key: f"key={key.hex().upper()}".encode(),
+    "a key in base64": lambda key: json.dumps({"kek": b64encode(key).decode()}).encode(),
+}
 BY_DICTIONARY: Final = "zstd with the dictionary of profiles"
 
 
@@ -94,6 +102,9 @@ def leaks(people: People, dictionaries: Mapping[int, bytes]) -> list[Planted]:
     for leak in ENCODED:
         value = _somebody(people, leak.kind)
         made.append(Planted(leak.name, value, leak.written(value.text)))
+    for name, written in _OF_KEYS.items():
+        key = os.urandom(KEY_BYTES)
+        made.append(Planted(name, key_value(key), written(key)))
     packers = dict(_PACKED)
     if dictionaries:
         number, dictionary = max(dictionaries.items())
@@ -151,8 +162,9 @@ def _one_of_each(folder: Path) -> Iterator[Path]:
     """Yield a file of each kind of store, but for those of Redis: these were planted by Redis itself."""
     seen = {"AOF", "RDB"}
     for path in sorted(folder.rglob("*")):
-        store = stores.store_of(path.relative_to(folder).as_posix())
-        if path.is_file() and store not in seen:
+        name = path.relative_to(folder).as_posix()
+        store = stores.store_of(name)
+        if path.is_file() and store not in seen and name not in HOLDERS:
             seen.add(store)
             yield path
 

@@ -135,6 +135,11 @@ def dead_deliveries(scratch: Scratch, people: list[Person]) -> int:
 # --- from what is kept
 
 
+def rotations(scratch: Scratch, _nobody: list[Person]) -> int:
+    """Another key-encryption key for all that is sealed."""
+    return scratch.command("keys", "rotate").count("wrapped anew in")
+
+
 def rebuilds(scratch: Scratch, _nobody: list[Person]) -> int:
     """All that came before once more, from the archive, beside what runs."""
     scratch.command("rebuild")

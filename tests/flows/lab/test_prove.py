@@ -9,6 +9,7 @@ import zlib
 from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from stdnum import luhn
 from flows.lab import prove
 from flows.lab.prove import encodings, plants, scratch, stores
 from flows.lab.prove.byte_search import ByteSearch
+from flows.lab.prove.deployment_keys import key_value
 from flows.lab.prove.encodings import LEAST, guises
 from flows.lab.prove.paths import WAYS
 from flows.lab.prove.personal_values import People, PersonalValue
@@ -77,6 +79,7 @@ def test_what_is_said_of_a_value_does_not_tell_it() -> None:
     people = People(3)
     for value in (value for _ in range(50) for value in people.next().values.values()):
         assert value.masked == f"{value.text[0]}***({len(value.text)})"
+    assert key_value(bytes(32)).masked == "***(64)"
 
 
 # --- the search ---
@@ -180,6 +183,17 @@ def test_a_place_whose_own_name_tells_a_value_is_not_named() -> None:
     assert value.text not in msgspec.json.encode(found.hits).decode()
 
 
+@pytest.mark.parametrize("shift", range(3))
+def test_a_key_is_found_everywhere_but_where_keys_are_kept(shift: int) -> None:
+    key = bytes(range(100, 132))
+    search = Search([key_value(key)], NOTHING)
+    for written in (key, key.hex().encode(), b64encode(b"x" * shift + key + b"y")):
+        assert search.within(b"before" + written)
+        places = [Place(stores.OTHERS, name, partial(bytes, written)) for name in ("keys.json", "other.json")]
+        assert {hit.place for hit in search.through(places).hits} == {"other.json"}
+    assert not search.within(key[:-1] + b"?")
+
+
 # --- the places ---
 
 
@@ -212,7 +226,15 @@ class Left:
         file.write_text('[data]\nfolder = "data"\n[redis]\nprefix = "mr"\n')
         self.config = load(file)
         self.data = folder / "data"
-        for name in ("archive/1", "backup/b/1", "keycopy.db", "prove.log", "metrics/all/1.db", "keys.json"):
+        for name in (
+            "archive/1",
+            "backup/b/1",
+            "keycopy.db",
+            "prove.log",
+            "metrics/all/1.db",
+            "keys.json",
+            "other",
+        ):
             path = self.data / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(b"\x00\x01 nothing of interest " * 9)
