@@ -15,4 +15,5 @@ argument.
     completion  what was derived, from what, and how sure that is
     quality     counts by source and field, exactly once
     repeats     the same content again, under another messageId
+    free_text   what people write, without what is personal in it
 """

@@ -22,11 +22,8 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from flows.logic.fields.field_names import Named, Naming
+from flows.logic.fields.free_text import without_personal
 from flows.logic.fields.identifiers import Identifiers
-from flows.logic.fields.personal import Personal, year_of
-from flows.logic.fields.phones import Phones
-from flows.logic.fields.values import cached
 from schemas.records.identity_graph import ID_BYTES, Order, OrderKind, undo
 from schemas.wire.events import RawEvent, Reject
 
@@ -63,8 +60,6 @@ class OrderReader:
     def __init__(self, identifiers: Identifiers, sources: Collection[str]) -> None:
         self._identifiers = identifiers
         self._sources = frozenset(sources)
-        # What people write as their reason stays in the ledger for good, where no customer's key seals it.
-        self._personal = Personal(cached(Phones(complete=False).check, local=True), Naming(Named({})))
 
     def read(self, raw: RawEvent, refused: Reject) -> Order | Reject:
         """Return the order in an event that is none of the Segment spec's types; `refused` if it is not an
@@ -105,7 +100,7 @@ class OrderReader:
             )
         [origins] = kinds
         first, second = (*(one[1] for one in named if one is not None), b"")[:2]
-        reason = self._personal.redact(message.reason, year_of(raw.received_ms), {}, "reason")
+        reason = without_personal(message.reason, raw.received_ms)
         note = reason.encode()[:256]
         forced = message.forced and steward
         return Order(kind=kind, a=first, b=second, by=by, note=note, forced=forced, origins=origins)

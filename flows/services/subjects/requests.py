@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
+from flows.logic.fields.free_text import without_personal
 from flows.runtime.deployment import Deployment
 from flows.services.steward.access import steward
 from flows.services.subjects.clocks import due_ms
@@ -75,7 +76,7 @@ def close(deployment: Deployment, name: str, *, done: bool, note: str) -> Privac
         raise Unusable(f"{name} was closed before: {request.step}")
     step = Step.DONE if done else Step.REFUSED
     times = request.times | {step: time.time_ns() // 1_000_000}
-    closed = msgspec.structs.replace(request, step=step, times=times, note=note[:NOTE_MAX] or request.note)
+    closed = msgspec.structs.replace(request, step=step, times=times, note=_kept(note) or request.note)
     with reported():
         if not deployment.privacy_requests.save(request, closed, finished=True):
             raise Unusable(f"{name} was changed by somebody else just now: look at it again")
@@ -96,6 +97,11 @@ def customer(deployment: Deployment, who: str) -> bytes:
     raise Unusable(f"nobody is known as {who}: expected NAMESPACE:VALUE, or the id of a customer")
 
 
+def _kept(note: str) -> str:
+    """What people write about a customer is kept when the customer is gone."""
+    return without_personal(note, int(time.time() * 1000))[:NOTE_MAX]
+
+
 def _request(
     deployment: Deployment, name: str, right: Right, root: bytes, by: str, note: str
 ) -> PrivacyRequest:
@@ -109,7 +115,7 @@ def _request(
         due_ms=due_ms(rights, now),
         by=by,
         times={Step.ASKED: int(now.timestamp() * 1000)},
-        note=note[:NOTE_MAX],
+        note=_kept(note),
     )
 
 

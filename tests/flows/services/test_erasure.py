@@ -185,6 +185,16 @@ def test_a_death_at_any_call_is_followed_by_one_who_goes_on(site: Erased, after:
     assert died == at - 1 > 20
 
 
+def test_the_reason_of_a_request_names_nobody_who_can_be_told(site: Erased) -> None:
+    live(site)
+    why = "ana@example.org rang from +49 1512 6762489"
+    asked = requests.erase(site.deployment, "user_id:ana", by="test", note=why).request
+    complaint = requests.ask(site.deployment, "complain", "user_id:bea", by="test", note=why).request
+    assert (asked.note, complaint.note) == ("(redacted) rang from (redacted)",) * 2
+    closed = requests.close(site.deployment, complaint.id, done=False, note=f"not {why}")
+    assert closed.note == "not (redacted) rang from (redacted)"
+
+
 def test_asked_twice_at_once_there_is_one_request_and_the_second_is_told(site: Erased) -> None:
     live(site)
     found: list[requests.Asked] = []
