@@ -19,7 +19,8 @@ def keys_of(deployment: Deployment) -> list[PersonalValue]:
     document = load_document(Path(deployment.config.keys.path))
     client: Any = deployment.client
     buckets = client.scan_iter(match=deployment.names.data_keys + b"*", count=1_000)
-    wrapped = (held for bucket in buckets for held in client.hgetall(bucket).items())
+    found = (held for bucket in buckets for held in client.hgetall(bucket).items())
+    wrapped = ((origin, key) for origin, key in found if key)  # of who was erased there is none
     data_keys = deployment.wrapping.unwrap(list(islice(wrapped, DATA_KEYS_MAX)))
     return [key_value(key) for key in (*document.general.values(), *document.keks.values(), *data_keys)]
 

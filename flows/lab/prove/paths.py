@@ -45,6 +45,7 @@ WAYS: Final[tuple[Way, ...]] = (
     Way("events that are tried out", ways_within.tried_out),
     Way("triggers", ways_within.triggers),
     Way("deliveries that fail, and are sent again", ways_within.dead_deliveries),
+    Way("rights of customers", ways_within.erasures),
     Way("another key for all that is sealed", ways_within.rotations, people=0),
     Way("a rebuild from the archive", ways_within.rebuilds, people=0),
 )

@@ -135,6 +135,21 @@ def dead_deliveries(scratch: Scratch, people: list[Person]) -> int:
 # --- from what is kept
 
 
+def erasures(scratch: Scratch, people: list[Person]) -> int:
+    """One is erased, one complains; both say why in words of their own."""
+    erased, other = people
+    for at, person in enumerate(people):
+        scratch.batch(
+            [identify(person, f"erase-{at}", at), track(person, ORDER, unlisted(person), f"erase-t-{at}")]
+        )
+    scratch.settle()
+    why = f"{erased['email']} called from {erased.spelled('phone', 0)}"
+    done = scratch.command("subject", "erase", f"email:{erased['email']}", "--reason", why, "--yes")
+    scratch.command("subject", "complain", f"phone:{other['mobile']}", "--reason", why)
+    scratch.command("subject", "status", f"user_id:{other['user_id']}")
+    return int("done" in done) + sealed(scratch, [other])
+
+
 def rotations(scratch: Scratch, _nobody: list[Person]) -> int:
     """Another key-encryption key for all that is sealed."""
     return scratch.command("keys", "rotate").count("wrapped anew in")
