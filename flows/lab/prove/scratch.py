@@ -21,7 +21,7 @@ from flows.lab.demo.stack import Stack, configuration
 from flows.lab.demo.trigger_receiver import Got
 from flows.runtime.deployment import Deployment
 from flows.services import status
-from schemas.config import Config
+from schemas.config import ATTRIBUTES, Config
 from schemas.errors import Unreachable
 
 STEWARD, READER, KEY, CRM_KEY = "prove-steward", "prove-read", "prove", "prove-crm"  # tokens and write keys
@@ -88,6 +88,7 @@ def document(
         "plan": [{"event": PLANNED, "schema": str(plan)}],
     }
     made["privacy"]["sensitive"] += LISTED
+    made["privacy"]["attributes"] = list(ATTRIBUTES)  # what is derived stands in the open
     known = ["user_id", "email", "phone", "idNumber"]
     hook = {"type": "webhook", "allow_private": True, "timeout": "5s", "identify": known}
     for connector in made["connector"]:
