@@ -54,7 +54,7 @@ def test_rules_that_name_it_keep_it_for_events_of_every_type_and_read_it() -> No
     assert fragment.aggregates == {SEEN.slot: 6}
     view = EvaluationContext(made.reads)
     view.p, view.f, view.now = Profile(), fragment, START_MS
-    [(_, when, _)] = made.tags
+    [(_, when, *_)] = made.tags
     assert when(view) is True
     both = made.fragments.merge(added(made, "track"), fragment)
     assert both.aggregates == {SEEN.slot: 7}
