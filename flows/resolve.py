@@ -56,9 +56,10 @@ ALIAS_OF_USERS = Reject(
 )
 SAY_AFTER_S, SAY_EVERY_S = 5.0, 60.0  # that a window finds no room, and where
 KNOWN_MAX = 500_000  # user ids whose plain value this worker has already sealed into the sensitive record
-# of a group: indexes of the events that go on, their facts, what of each is personal
+# of a group: indexes of its events, their facts, what of each is personal
 _Draft = tuple[list[int], Group, list[dict[str, Any]]]
 _NOTHING: list[str] = []
+_NONE: frozenset[int] = frozenset()
 _encode = msgspec.msgpack.Encoder().encode
 _encode_json = msgspec.json.Encoder().encode
 
@@ -360,22 +361,24 @@ class Resolver:
         known = self._known
         for joint in judged.groups:
             anchors = {identifier: at for at, identifier in enumerate(joint.identifiers)}
-            facts, secrets = [], []
-            indexes: list[int] = joint
-            if ruling is not None and ruling.dropped:
-                indexes = [index for index in joint if index not in ruling.dropped]
-            for index in indexes:
+            facts: list[Routed] = []
+            secrets: list[dict[str, Any]] = []
+            for index in joint:
                 event = judged.checked[index]
-                if ruling is not None:
-                    event = ruling.events.get(index, event)
                 strongest = event.identifiers[0]
+                if ruling is not None:
+                    if index in ruling.dropped:
+                        facts.append(Routed(anchors[strongest], b""))
+                        secrets.append({})
+                        continue
+                    event = ruling.events.get(index, event)
                 secret = event.sensitive
                 if event.user_id is not None and strongest.strength == 0 and strongest.hash not in known:
                     secret = {**secret, "user_id": event.user_id}
                     news.append(strongest.hash)
                 facts.append(Routed(anchors[strongest], b""))
                 secrets.append(secret)
-            drafts.append((indexes, Group(joint.identifiers, facts), secrets))
+            drafts.append((joint, Group(joint.identifiers, facts), secrets))
         return drafts, news
 
     def _landing(self, judged: Judged, drafts: Sequence[_Draft], plan_all: bool) -> dict[int, bytes]:
@@ -395,17 +398,20 @@ class Resolver:
         if judged.ruling is not None and judged.ruling.events:
             checked = [judged.ruling.events.get(index, event) for index, event in enumerate(checked)]
         refused = judged.ruling.refused if judged.ruling is not None else None
+        dropped = judged.ruling.dropped if judged.ruling is not None else _NONE
         sealing = {
             landing[index]
             for joint, _, secrets in drafts
             for index, secret in zip(joint, secrets, strict=True)
-            if secret or checked[index].record
+            if secret or (checked[index].record and index not in dropped)
         }
         keys = self._keys.of(sealing, create=True) if sealing else {}
         if len(keys) < len(sealing):
             raise Stale(f"somebody was erased since a window of {judged.window.partition} was planned")
         for joint, routed, secrets in drafts:
             for index, fact, secret in zip(joint, routed.facts, secrets, strict=True):
+                if index in dropped:
+                    continue
                 event = checked[index]
                 sealed: dict[str, bytes] = {}
                 if secret or event.record:

@@ -52,10 +52,8 @@ class WindowPacker:
         origins = [b""] * len(window.events)
         users: dict[int, bytes] = {}  # place -> the user of an event that holds nothing else
         ruling = judged.ruling
-        dropped = ruling.dropped if ruling is not None else ()
         for joint, group in zip(judged.groups, commit.groups, strict=True):
-            kept = [index for index in joint if index not in dropped]
-            for index, fact in zip(kept, group.facts, strict=True):
+            for index, fact in zip(joint, group.facts, strict=True):
                 strongest = judged.checked[index].identifiers[0]
                 if fact.expected is not None:
                     origins[places[index]] = fact.expected

@@ -23,7 +23,7 @@ class Routed(msgspec.Struct, array_like=True):
     """One fact, packed, and which identifier of its group is its own strongest (an index)."""
 
     anchor: int
-    payload: bytes
+    payload: bytes  # empty where its customer does not allow it: then only where it would land counts
     # the origin that its personal data was sealed for; landing elsewhere is `Stale`
     expected: bytes | None = None
     match: bytes = b""  # what it says of the customer that matching compares, sealed for the same origin

@@ -45,7 +45,7 @@ elseif kind == 'a' or kind == 'e' or kind == 'n' then
   local root = ARGV[5]
   local a, b, c, d = byte(root, 1, 4)
   local mark = call('HGET', P .. 'x:' .. (((a * 256 + b) * 256 + c) * 256 + d) % buckets, root)
-  if mark == 'e' or (mark and kind == 'e') then  -- who is being erased is still given what was on its way, but no events
+  if mark == 'e' or (mark and kind ~= 'a') then  -- who is being erased is still given what was on its way, but no events
     call('HINCRBY', P .. 'stats', 'dropped_for_erased', 1)
     return 0
   end

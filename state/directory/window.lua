@@ -157,11 +157,13 @@ for g, landed in ipairs(routes) do
   local facts = groups[g][2]
   for f, route in ipairs(landed) do
     local payload = facts[f][2]
-    local body = touch(shard_of(route[2]))
-    body[#body + 1] = route[2]
-    body[#body + 1] = route[1]
-    body[#body + 1] = struct.pack('>I4', #payload)
-    body[#body + 1] = payload
+    if payload ~= '' then  -- else only where it would land was of interest: its customer does not allow it
+      local body = touch(shard_of(route[2]))
+      body[#body + 1] = route[2]
+      body[#body + 1] = route[1]
+      body[#body + 1] = struct.pack('>I4', #payload)
+      body[#body + 1] = payload
+    end
   end
 end
 for _, list in ipairs({retired, lent, ordered}) do
@@ -315,7 +317,9 @@ local stats = {created = created, attached = attached, united = united, moved = 
   erased = erased}
 for reason, n in pairs(rejected) do stats['rejected:' .. reason] = n end
 local events = 0
-for _, group in ipairs(groups) do events = events + #group[2] end
+for _, group in ipairs(groups) do
+  for _, fact in ipairs(group[2]) do if fact[2] ~= '' then events = events + 1 end end
+end
 stats.events = events
 for name, n in pairs(stats) do if n > 0 then call('HINCRBY', P .. 'stats', name, n) end end
 

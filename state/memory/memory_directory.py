@@ -134,7 +134,8 @@ class MemoryDirectory(MemoryLedger):
         """Return the packed facts of each shard."""
         facts: dict[int, list[bytes]] = {}
         for fact, root, origin in landed:
-            facts.setdefault(self._shard_of(root), []).append(pack_fact(root, origin, fact.payload))
+            if fact.payload:
+                facts.setdefault(self._shard_of(root), []).append(pack_fact(root, origin, fact.payload))
         return facts
 
     def _check_room(self, shards: Iterable[int]) -> None:
@@ -196,7 +197,7 @@ class MemoryDirectory(MemoryLedger):
     def _count(self, window: WindowCommit, result: WindowResult) -> None:
         counts = {name: getattr(result, name) for name in _COUNTED}
         counts |= {f"rejected:{reason}": n for reason, n in window.rejected.items()}
-        counts["events"] = sum(len(group.facts) for group in window.groups)
+        counts["events"] = sum(bool(fact.payload) for group in window.groups for fact in group.facts)
         for name, n in counts.items():
             if n:
                 self._stats[name] = self._stats.get(name, 0) + n
@@ -326,7 +327,7 @@ class MemoryDirectory(MemoryLedger):
         """For whoever the origin belongs to now; False for nobody, who was erased. Who is being erased is
         still given what was on its way, but no events."""
         mark = self.graph.marks.get(origin)
-        if mark == ERASED or (mark and kind == LogKind.EVENTS):
+        if mark == ERASED or (mark and kind in (LogKind.EVENTS, LogKind.NOT_SENT)):
             self._stats["dropped_for_erased"] = self._stats.get("dropped_for_erased", 0) + 1
             return False
         root = self.graph.root(origin)

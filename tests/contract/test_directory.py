@@ -388,3 +388,21 @@ def test_words_of_a_customer_that_another_worker_founds_meanwhile_are_seen(make:
     directory.commit(other)
     with pytest.raises(Stale):
         directory.commit(late)
+
+
+def test_an_event_that_is_not_kept_must_land_where_it_was_judged_and_leaves_nothing(make: Make) -> None:
+    """Else another customer's no would drop it: a tablet changes hands between judgement and commit."""
+    directory = make()
+    ana, bob, tablet = ident(0, 1), ident(0, 2), ident(2, 1)
+    directory.commit(window(-1, 1, group(ana, tablet), group(bob)))
+    dropped = judged(directory, 1, 2, group(tablet))
+    dropped.groups[0].facts = [Routed(0, b"", ana.hash)]
+    handed_over = window(-1, 1, group(bob, tablet), partition="events/1")
+    directory.commit(handed_over)
+    with pytest.raises(Stale):
+        directory.commit(dropped)
+    before, events = len(facts(directory)), directory.stats()["events"]
+    again = judged(directory, 1, 2, group(tablet))
+    again.groups[0].facts = [Routed(0, b"", bob.hash)]
+    directory.commit(again)
+    assert (len(facts(directory)), directory.stats()["events"]) == (before, events)

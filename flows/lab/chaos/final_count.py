@@ -129,7 +129,10 @@ class Twin:
                 commit = unpacked(entry.content).commit
                 self.directory.commit(commit)
                 self.committed.update(
-                    _fact(fact.payload).message for group in commit.groups for fact in group.facts
+                    _fact(fact.payload).message
+                    for group in commit.groups
+                    for fact in group.facts
+                    if fact.payload
                 )
                 self.windows += 1
             else:

@@ -58,6 +58,8 @@ class Witness:
         facts: dict[str, list[tuple[Fact, bytes]]] = {}
         for group in window.groups:
             for routed in group.facts:
+                if not routed.payload:
+                    continue
                 fact = _fact(routed.payload)
                 facts.setdefault(fact.message, []).append((fact, landed[id(routed)][1]))
         often = Counter(one.hash for group in window.groups for one in group.identifiers)

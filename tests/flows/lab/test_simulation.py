@@ -68,6 +68,12 @@ def test_nothing_is_kept_or_sent_against_consent(block: int) -> None:
         )
 
 
+def test_an_event_that_is_dropped_for_one_customer_is_not_lost_for_another() -> None:
+    """An identifier changed sides between the judgement of its event, which was not to be kept, and the
+    commit."""
+    assert not simulate(100, privacy=True).problems
+
+
 @pytest.mark.breaking
 @pytest.mark.parametrize("name", PRIVACY_MUTATIONS)
 def test_what_is_broken_about_consent_is_noticed(name: str) -> None:
