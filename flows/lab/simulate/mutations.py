@@ -384,7 +384,9 @@ def _root_alone(real: Callable[..., Standing]) -> Callable[..., Standing]:
 
 def _leaves_the_lanes(sweep: Any) -> Any:
     """Looks, and removes nothing."""
-    return lambda outbox, shards, origins: Counter() if shards else sweep(outbox, shards, origins)
+    return lambda outbox, shards, every, origins: (
+        Counter() if shards else sweep(outbox, shards, every, origins)
+    )
 
 
 def _names_again(found: Any) -> Any:

@@ -204,7 +204,7 @@ class Erasing:
         examples = queued(parts.outbox, Lane.EXAMPLES, request.shards, origins)
         if next(examples, None) is not None and not self._has_waited(request, LEARN_S):
             return None
-        removed = sweep_lanes(parts.outbox, request.shards, origins)
+        removed = sweep_lanes(parts.outbox, request.shards, parts.shard_count, origins)
         removed += parts.dead_letters(request.origins, request.identifiers)
         counts = request.counts | removed
         return self._at(request, Step.SWEPT, counts=counts, identifiers=[], mark={}, shards=[])

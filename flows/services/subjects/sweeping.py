@@ -41,12 +41,15 @@ def queued(outbox: Outbox, lane: str, shards: Collection[int], origins: Origins)
                 yield entry.shard, entry.seq
 
 
-def sweep_lanes(outbox: Outbox, shards: Collection[int], origins: Origins) -> Counter[str]:
-    """Remove what lies in the lanes of these shards, and return how much of each."""
+def sweep_lanes(outbox: Outbox, shards: Collection[int], every: int, origins: Origins) -> Counter[str]:
+    """Remove what lies in the lanes of these shards, and return how much of each. `every`: how many shards
+    there are. Decisions are looked for in all of them: where unions were undone whose other side was erased
+    before, the ledger does not say any more in which."""
     removed = Counter[str]()
     for lane, name in _NAMES.items():
         by_shard: dict[int, list[int]] = {}
-        for shard, seq in queued(outbox, lane, shards, origins):
+        where = range(every) if lane == Lane.DECISIONS else shards
+        for shard, seq in queued(outbox, lane, where, origins):
             by_shard.setdefault(shard, []).append(seq)
         for shard, seqs in by_shard.items():
             outbox.drop(lane, shard, seqs)

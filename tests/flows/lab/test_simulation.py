@@ -74,6 +74,11 @@ def test_an_event_that_is_dropped_for_one_customer_is_not_lost_for_another() -> 
     assert not simulate(100, privacy=True).problems
 
 
+def test_decisions_about_the_erased_go_wherever_they_lie() -> None:
+    """A union was undone, and its other side was erased before: the ledger knows nothing of it any more."""
+    assert not simulate(128, privacy=True).problems
+
+
 @pytest.mark.breaking
 @pytest.mark.parametrize("name", PRIVACY_MUTATIONS)
 def test_what_is_broken_about_consent_is_noticed(name: str) -> None:
