@@ -1,11 +1,8 @@
 #!/usr/bin/env bash
-# hvac 2.4.0 with OpenBao 2.7.2: the message of an exception holds what was decrypted, and a batch of 250 is refused.
+# OpenBao 2.7.2 through hvac 2.4.0: the engine Transit takes a batch of 249 texts with contexts, and refuses one of 250.
 #
-# One item of a batch that does not open makes the whole request a bad one (400), and its answer has the plain text of all the others. hvac puts
-# the text of an answer without a list of errors into the exception's message: so `log.error(str(error))` writes plain keys into the log. Never
-# print an hvac exception; `error.errors` is safe, `error.json` has what is needed to go on with the others.
-#
-# And OpenBao takes 1,000 texts in a request (`max_request_json_strings`): a batch of 249 with plain text and context, not 250.
+# What is limited is the JSON of a request, to 1,000 texts (`max_request_json_strings`), names of fields counted: four for each item of a batch with
+# plain text and context. Who wraps many keys in one call has to divide them.
 set -euo pipefail
 folder=$(mktemp -d)
 server=
@@ -32,13 +29,6 @@ for _ in range(100):
 transit = client.secrets.transit
 transit.create_key("k", derived=True)
 plain = text(b"the plain key of somebody")
-made = transit.encrypt_data("k", batch_input=[{"plaintext": plain, "context": text(b"a")}])
-[one] = made["data"]["batch_results"]
-try:
-    asked = [{"ciphertext": one["ciphertext"], "context": text(context)} for context in (b"a", b"b")]
-    transit.decrypt_data("k", batch_input=asked)
-except hvac.exceptions.InvalidRequest as error:
-    print("plain text in the message:", plain in str(error))
 
 def taken(count):
     try:
@@ -52,7 +42,6 @@ print("250:", taken(250))
 END
 found=$("$folder/venv/bin/python" "$folder/program.py")
 echo "$found"
-test "$found" = "plain text in the message: True
-249: taken
+test "$found" = "249: taken
 250: refused JSON input due to high complexity: exceeded maximum number of strings"
 echo "as described: hvac 2.4.0 with OpenBao 2.7.2"
