@@ -231,7 +231,9 @@ local function obey(order)
   if order.kind == 'detach' then return detach(order) end
   if order.kind == 'erase' then return erase(order) end
   if order.kind == 'unsuppress' then
-    if call('HEXISTS', P .. 'suppressed', order.a) == 0 then return false end
+    local is_dropped = new_suppressed[order.a]
+    if is_dropped == nil then is_dropped = call('HEXISTS', P .. 'suppressed', order.a) == 1 end
+    if not is_dropped then return false end
     new_suppressed[order.a] = false
     return true
   end

@@ -201,3 +201,15 @@ def test_erased_twice_is_refused_and_of_an_unknown_origin_the_name_is_taken(both
     world.commit(orders=(detach(OTHER.hash, OTHER.hash),))
     world.commit(group(OTHER))
     assert world.roots(OTHER.hash) == [bytes([*OTHER.hash[:-1], OTHER.hash[-1] + 1])]
+
+
+def test_what_is_taken_again_in_the_window_that_suppressed_it_is_not_suppressed(both: Make) -> None:
+    world = both()
+    world.commit(group(USER, MAIL))
+    again = Order("unsuppress", MAIL.hash)
+    suppressed = msgspec.structs.replace(detach(USER.hash), forced=True)
+    result = world.commit(orders=(suppressed, again, again))
+    assert result.refused == 1  # type: ignore[union-attr]
+    assert [*world.memory.suppressed()] == [USER.hash]
+    world.same()
+    assert world.commit(orders=(again,)).refused == 1  # type: ignore[union-attr]
