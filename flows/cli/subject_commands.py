@@ -79,6 +79,25 @@ def subject_export(
     return export(_load(config), who, html, lang)
 
 
+@subject.command("consent")
+def subject_consent(
+    who: Who,
+    words: Annotated[
+        list[str] | None,
+        typer.Option("--say", metavar="THING=WORD", help="Such as marketing=no, email=no, mode=basic."),
+    ] = None,
+    version: Annotated[str, typer.Option(help="Of the text that was agreed to.")] = "",
+    wait: Annotated[int, typer.Option(min=0, metavar="SECONDS", help="How long to wait for it.")] = 15,
+    as_json: AsJson = False,
+    config: ConfigFile = None,
+) -> int:
+    """Print what a customer allows, and take down what it says anew. Exit code 3 where `resolve` has not come
+    to it yet."""
+    from flows.cli.subject_screen import show_consent
+
+    return show_consent(_load(config), who, words or [], version, wait, as_json)
+
+
 @subject.command("correct")
 def subject_correct(who: Who, reason: What, as_json: AsJson = False, config: ConfigFile = None) -> int:
     """Note that a customer asks for a correction, with the date by which it is due."""

@@ -9,9 +9,10 @@ from rich.table import Table
 
 from flows.cli.printing import console, folded, moment_text, print_json, printable
 from flows.runtime.deployment import Deployment
-from flows.services.subjects import exporting, requests
+from flows.services.subjects import consenting, exporting, requests
 from schemas.bilingual import Lang
 from schemas.config import Config
+from schemas.errors import Unusable
 from schemas.records.privacy_requests import PrivacyRequest, Right, Step
 
 GOES_ON = 3  # the exit code where what was asked is not done yet
@@ -69,6 +70,51 @@ def export(config: Config, who: str, html: Path | None, lang: Lang) -> int:
     html.write_text(page(found, lang), encoding="utf-8")
     print(f"written to {html}")
     return 0
+
+
+def show_consent(config: Config, who: str, said: list[str], version: str, wait_s: int, as_json: bool) -> int:
+    """Print what a customer allows, after what it says now. Raises `Unusable`, `Unreachable`."""
+    deployment, holds = Deployment(config), True
+    if said:
+        words: dict[str, bool | str] = dict(_word(one) for one in said)
+        consenting.say(deployment, who, words, by="command", version=version)
+        holds = consenting.holds(deployment, who, words, wait_s=wait_s)
+    found = consenting.said(deployment, who)
+    if as_json:
+        print_json({**msgspec.to_builtins(found), "holds": holds})
+        return 0 if holds else GOES_ON
+    out = console()
+    table = folded(Table("purpose", "allowed", "not by", "not with"))
+    for one in found.purposes:
+        allowed = "required" if one.required else "yes" if one.allowed else "no"
+        not_by = [name for name, may in one.channels.items() if not may] if one.allowed else []
+        not_with = [name for name, may in one.categories.items() if not may] if one.allowed else []
+        table.add_row(one.purpose, allowed, ", ".join(not_by), ", ".join(not_with))
+    out.print(table)
+    if found.words:
+        spoken = folded(Table("said", "word", "when", "by", "version", "proof"))
+        for word in found.words:
+            spoken.add_row(
+                printable(word.thing),
+                "yes" if word.granted else "no",
+                moment_text(word.at_ms),
+                printable(word.channel),
+                printable(word.version),
+                printable(word.proof),
+            )
+        out.print(spoken)
+    else:
+        out.print("nothing was said: this is what holds before any word", markup=False)
+    if not holds:
+        out.print("what was said now waits in the raw log: `millrace run` carries it out", markup=False)
+    return 0 if holds else GOES_ON
+
+
+def _word(said: str) -> tuple[str, str]:
+    thing, equals, word = said.partition("=")
+    if not (thing and equals and word):
+        raise Unusable(f"expected THING=WORD, such as marketing=no; got {said!r}")
+    return thing, word
 
 
 def ask(config: Config, right: Right, who: str, reason: str, as_json: bool) -> int:

@@ -30,6 +30,10 @@ _NORMALISE: Final[dict[str, Callable[[str], str]]] = {
 }
 Checks = Mapping[FieldKind, Check]
 _FIELDS: Final = {"userId": "user_id", "anonymousId": "anonymous_id"}
+# The source of what a customer said to us, and not to an app; no write key or topic can have this name. Its
+# events may name an identifier by its hash: `"context": {"identifier": {"namespace": ..., "hash": ...}}`.
+PRIVACY: Final = "$privacy"
+NAMED_BY_HASH: Final = "identifier"
 
 
 class _Namespace:
@@ -159,6 +163,18 @@ class Identifiers:
             return None
         identifier = known.identifier(value, self._countries.default if known.local else ())
         return identifier.hash if identifier else None
+
+    def named_by_hash(self, message: Any) -> list[Identifier] | Reject:
+        """Return the one identifier that an event of `PRIVACY` names."""
+        named: Any = (message.context or {}).get(NAMED_BY_HASH)
+        try:
+            namespace = self._by_name[named["namespace"]]
+            hashed = bytes.fromhex(named["hash"])
+        except (KeyError, TypeError, ValueError):
+            hashed = b""
+        if len(hashed) != ID_BYTES:
+            return Reject("id_invalid", f"expected `context.{NAMED_BY_HASH}` with `namespace` and `hash`")
+        return [Identifier(namespace.strength, hashed)]
 
     def of(self, message: Any, now_ms: int) -> list[Identifier] | Reject:
         """Return distinct identifiers, strongest first. `now_ms`: when it was received; nobody is born

@@ -17,6 +17,8 @@ from flows.logic.fields.stated import stated_ms
 from schemas.records.consents import Consents, Standing, Word, unpacked
 
 MODE: Final = "mode"
+_VERSION: Final = "version"
+VERSION: Final = f"{consent.NAME}.{_VERSION}"  # a trait: of what was agreed to
 _MARKETING: Final = ("marketing", "sales")
 _PERSONALISED: Final = ("personalisation",)
 SWITCHED: Final = _MARKETING + _PERSONALISED  # purposes that `consent.mode` switches
@@ -49,7 +51,7 @@ def stated(traits: Mapping[str, Any]) -> Stated:
     """
     found: Stated = {}
     for name, value in traits.items():
-        if not name.startswith(consent.NAME) or not consent.is_one(name):
+        if not name.startswith(consent.NAME) or not consent.is_one(name) or name == VERSION:
             continue
         thing = name[_PREFIX:]
         if value is True or value is False:  # as banners have it
@@ -63,7 +65,8 @@ def stated(traits: Mapping[str, Any]) -> Stated:
 def _words(thing: str, value: Any) -> Iterator[tuple[str, bool]]:
     if type(value) is dict:
         for name, inner in value.items():
-            yield from _words(f"{thing}.{name}" if thing else name, inner)
+            if thing or name != _VERSION:
+                yield from _words(f"{thing}.{name}" if thing else name, inner)
         return
     if thing == MODE and type(value) is str:
         yield from _mode(value)

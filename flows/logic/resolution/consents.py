@@ -14,6 +14,7 @@ from flows.logic.models.binary import BINARY
 from flows.logic.permissions.categories import Categories
 from flows.logic.permissions.permissions import Permissions
 from flows.logic.permissions.statements import (
+    VERSION,
     VERSION_MAX,
     Stated,
     Words,
@@ -29,7 +30,6 @@ from schemas.records.consents import Consents, Standing, Word, packed, unpacked
 from schemas.records.identity_graph import Put
 
 _COUNTRY: Final = ("country", "countryCode", "country_code")
-VERSION: Final = "consent.version"  # a trait: of what was agreed to
 
 
 class Ruling(msgspec.Struct):

@@ -28,7 +28,7 @@ from flows.logic.fields.check import (
 )
 from flows.logic.fields.extract import Fields
 from flows.logic.fields.field_names import Named, Naming
-from flows.logic.fields.identifiers import Identifiers
+from flows.logic.fields.identifiers import PRIVACY, Identifiers
 from flows.logic.fields.personal import NAME, Personal, may_hold, year_of
 from flows.logic.fields.personal_tally import PersonalTally
 from flows.logic.fields.phones import Phones
@@ -132,7 +132,10 @@ class Validator:
         message_id = _message_id_of(message, raw)
         if isinstance(message_id, Reject):
             return message_id
-        identifiers = self._identifiers.of(message, raw.received_ms)
+        if raw.source == PRIVACY:
+            identifiers = self._identifiers.named_by_hash(message)
+        else:
+            identifiers = self._identifiers.of(message, raw.received_ms)
         if isinstance(identifiers, Reject):
             return identifiers
         properties, traits = message.properties or {}, message.traits or {}

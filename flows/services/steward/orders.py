@@ -162,13 +162,26 @@ def event(document: bytes) -> RawEvent:
     return RawEvent(document, time.time_ns() // 1_000_000, STEWARD)
 
 
-async def put(writer: RawWriter, documents: Sequence[bytes]) -> None:
-    """Put them into the raw log, in this order; wait while it is full. Raises `Unreachable`."""
-    while documents:
+async def put(writer: RawWriter, events: Sequence[RawEvent]) -> None:
+    """Put events of ours into the raw log, in this order; wait while it is full. Raises `Unreachable`."""
+    while events:
         with suppress(LogFull):
-            await writer.append([(STEWARD, event(document)) for document in documents])
+            await writer.append([(event.source, event) for event in events])
             return
         await asyncio.sleep(1)
+
+
+def put_now(writer: Callable[[], RawWriter], events: Sequence[RawEvent]) -> None:
+    """Do so where nothing else runs. Raises `Unreachable`."""
+
+    async def opened_and_closed() -> None:
+        opened = writer()
+        try:
+            await put(opened, events)
+        finally:
+            await opened.close()
+
+    asyncio.run(opened_and_closed())
 
 
 def give(
@@ -184,16 +197,8 @@ def give(
         raise Unusable(f"{order.reason}: {order.detail}")
     if why := desk.objection(order):
         return Given("refused", why)
-    asyncio.run(_append(writer, document))
+    put_now(writer, [event(document)])
     return _await(desk, order, reader, wait_s)
-
-
-async def _append(writer: Callable[[], RawWriter], document: bytes) -> None:
-    opened = writer()
-    try:
-        await put(opened, [document])
-    finally:
-        await opened.close()
 
 
 def _await(desk: OrderDesk, order: Order, reader: Callable[[], RawReader], wait_s: float) -> Given:

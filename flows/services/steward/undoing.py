@@ -14,7 +14,7 @@ import msgspec
 from connectors.raw.log import RawWriter
 from flows.logic.resolution.identity_orders import document
 from flows.services.steward.desk import Sent, Steward
-from flows.services.steward.orders import put
+from flows.services.steward.orders import event, put
 from schemas.records.identity_graph import ID_BYTES, Union
 from schemas.records.outbox_lanes import Lane
 from state.directory.directory_protocol import Directory
@@ -142,7 +142,7 @@ class Undoing:
         try:
             for at in range(0, len(documents), step):
                 began = time.monotonic()
-                await put(opened, documents[at : at + step])
+                await put(opened, [event(one) for one in documents[at : at + step]])
                 self._said(look())
                 await asyncio.sleep(max(0.0, began + pause_s - time.monotonic()))
         finally:

@@ -6,6 +6,7 @@ erasing     the workflow of an erasure, step by step
 sweeping    what of a customer lies in queues and among dead letters
 telling     receivers are asked to delete, too
 receipts    what is signed in the end
+consenting  what a customer allows, and a new word of it
 exporting   everything that is held of one customer
 returning   a past that comes back (restore, switch) is erased again
 """

@@ -116,3 +116,16 @@ def test_an_erasure_cannot_be_closed_by_hand(site: Erased, run) -> None:  # type
     [request] = site.deployment.privacy_requests.unfinished()
     code, _, err = run("close", request.id)
     assert (code, "ends by itself" in err) == (1, True)
+
+
+def test_what_a_customer_allows_is_shown_and_a_new_word_waits_until_it_is_resolved(run) -> None:  # type: ignore[no-untyped-def]
+    code, out, _ = run("consent", "user_id:ana")
+    assert code == 0
+    assert "nothing was said" in out
+    said = ("--say", "marketing=no", "--say", "sharing=yes", "--wait", "0")
+    code, out, _ = run("consent", "user_id:ana", *said)
+    assert (code, "waits in the raw log" in out) == (3, True)
+    code, out, _ = run("consent", "user_id:ana", "--json")
+    assert json.loads(out)["words"] == []
+    code, _, err = run("consent", "user_id:ana", "--say", "marketing")
+    assert (code, err) == (1, "millrace: expected THING=WORD, such as marketing=no; got 'marketing'\n")

@@ -29,6 +29,8 @@ def word(granted: bool, seconds: int, over: tuple[bytes, ...] = ()) -> Word:
 @pytest.mark.parametrize(
     ("traits", "said"),
     [
+        ({"consent.version": "1", "consent.sms": True}, {"sms": True}),
+        ({"consent": {"version": 0, "sms": True}}, {"sms": True}),
         ({"consent.sms": "denied"}, {"sms": False}),
         ({"consent": {"email": {"news": "yes", "offers": 0}}}, {"email.news": True, "email.offers": False}),
         ({"consent.marketing": "同意", "consent.push": "拒绝"}, {"marketing": True, "push": False}),
