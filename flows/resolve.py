@@ -59,7 +59,7 @@ KNOWN_MAX = 500_000  # user ids whose plain value this worker has already sealed
 # of a group: indexes of its events, their facts, what of each is personal
 _Draft = tuple[list[int], Group, list[dict[str, Any]]]
 _NOTHING: list[str] = []
-_NONE: frozenset[int] = frozenset()
+_NONE: Set[int] = frozenset()
 _encode = msgspec.msgpack.Encoder().encode
 _encode_json = msgspec.json.Encoder().encode
 
@@ -398,6 +398,7 @@ class Resolver:
         if judged.ruling is not None and judged.ruling.events:
             checked = [judged.ruling.events.get(index, event) for index, event in enumerate(checked)]
         refused = judged.ruling.refused if judged.ruling is not None else None
+        repeated = judged.ruling.repeated if judged.ruling is not None else _NONE
         dropped = judged.ruling.dropped if judged.ruling is not None else _NONE
         sealing = {
             landing[index]
@@ -420,6 +421,9 @@ class Resolver:
                     if event.record:
                         fact.match = key.seal(SEALED_AS, _encode(event.record))
                     sealed = {name: key.seal(name, _encode_json(value)) for name, value in secret.items()}
+                traits = event.traits
+                if event.stamps and index not in repeated:
+                    traits = traits | event.stamps
                 fact.payload = _encode(
                     Fact(
                         type=event.type,
@@ -431,7 +435,7 @@ class Resolver:
                         channel=event.channel,
                         subject=event.identifiers[0].hash,
                         properties=event.properties,
-                        traits=event.traits,
+                        traits=traits,
                         sealed=sealed,
                         content=event.content,
                         backfill=event.backfill,

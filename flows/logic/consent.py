@@ -6,7 +6,7 @@ nobody knows that it is the same person's, so the most restrictive word counts: 
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from flows.logic.fields.stated import in_order
@@ -45,43 +45,47 @@ def stamped(
     each event; where a customer has chosen anew they send an event of its own (`CHANGED`), some with the same
     object in its properties. RudderStack's client writes `consentManagement` with lists of allowed and denied
     ids. `gpc`, which the gateway sets where a browser says `Sec-GPC: 1`, denies `sale_or_sharing`, whatever a
-    banner says. A TCF string becomes the trait `tcf_string`, and is not read. What is no such thing says
-    nothing.
+    banner says. What is no such thing says nothing.
     """
     consent, management, gpc = context.get(NAME), context.get(_MANAGEMENT), context.get(GPC)
     if consent is None and management is None and gpc is None and event not in CHANGED:  # as nearly always
         return {}
+    changed = properties if event in CHANGED else None
     found: dict[str, Any] = {
         f"{NAME}.{category}": said
-        for category, said in _said(context, properties if event in CHANGED else None)
-        if type(category) is str and 0 < len(category) <= _CATEGORY_MAX and type(said) is bool
+        for category, said in _said(consent, management, changed)
+        if (said is True or said is False) and type(category) is str and 0 < len(category) <= _CATEGORY_MAX
     }
     if len(found) > STAMPS_MAX:
         found = dict(sorted(found.items())[:STAMPS_MAX])
     if gpc in _SIGNALS:
         found[f"{NAME}.{SALE_OR_SHARING}"] = False
-    if type(consent) is dict and (tcf := _tcf_string(consent)):
-        found[TCF] = tcf
     return found
 
 
-def _said(context: Mapping[str, Any], properties: Mapping[str, Any] | None) -> list[tuple[Any, Any]]:
-    """Pairs of category and true or false, unchecked; denials last, so that they win."""
-    pairs: list[tuple[Any, Any]] = []
-    for stated in (context, properties or {}):
-        segment = stated.get(NAME)
-        if type(segment) is dict and type(preferences := segment.get("categoryPreferences")) is dict:
-            pairs += preferences.items()
-    rudder = context.get(_MANAGEMENT)
-    if type(rudder) is dict:
+def _said(consent: Any, management: Any, changed: Mapping[str, Any] | None) -> Iterable[tuple[Any, Any]]:
+    """Return pairs of category and true or false, unchecked; denials last, so that they win. `changed`: the
+    properties of the event that states a new choice."""
+    stamps = consent.get("categoryPreferences") if type(consent) is dict else None
+    if type(stamps) is dict and management is None and changed is None:  # as nearly always
+        return stamps.items()
+    pairs = [*stamps.items()] if type(stamps) is dict else []
+    told = (changed or {}).get(NAME)
+    if type(told) is dict and type(preferences := told.get("categoryPreferences")) is dict:
+        pairs += preferences.items()
+    if type(management) is dict:
         for name, said in (("allowedConsentIds", True), ("deniedConsentIds", False)):
-            if type(ids := rudder.get(name)) is list:
+            if type(ids := management.get(name)) is list:
                 pairs += [(category, said) for category in ids]
     return pairs
 
 
-def _tcf_string(consent: Mapping[str, Any]) -> str:
-    """The string of IAB's TCF 2, as some name it or others; nothing where none has its form."""
+def tcf_string(context: Mapping[str, Any]) -> str:
+    """Return the string of IAB's TCF 2, as some name it or others, which is kept as a trait (`TCF`) and not
+    read; nothing where none has its form."""
+    consent = context.get(NAME)
+    if type(consent) is not dict:
+        return ""
     stated = consent.get("tcString", consent.get("tcf"))
     if type(stated) is dict:
         stated = stated.get("tcString")

@@ -73,6 +73,9 @@ class Checked(msgspec.Struct):
     removed: dict[str, int] = {}
     content: bytes = b""  # marks of what it says, where repetitions are dropped
     backfill: bool = False  # history, of which nothing is sent
+    # traits that a banner puts on each event: they go on where they say something new
+    stamps: dict[str, Any] = {}
+    said: dict[str, bool] = {}  # what it states about consent: each thing, and whether it is allowed
     # of an alias with a user id: whom its previousId names, as a user and as a visitor
     previous: tuple[bytes, bytes] | None = None
     # properties and traits before personal values were taken out, where the event is in the sample that is

@@ -286,3 +286,24 @@ def test_the_archive_keeps_nothing_of_it(redis_url: str) -> None:
     assert b"ana" in said
     assert WITHHELD.encode() in said
     assert not any(secret in said for secret in (b"Bern", b"Secret", b"hidden"))
+
+
+STAMP = {"consent": {"categoryPreferences": {"marketing": True, "ads": False}, "tcString": "C" + "x" * 30}}
+
+
+def test_what_a_banner_says_on_each_event_goes_on_once_and_again_when_it_is_another(site: Site) -> None:
+    words = {"consent.marketing": True, "consent.ads": False}
+    kept_always = {"tcf_string": "C" + "x" * 30}
+    site.take(raw(userId="ana", context=STAMP), raw(userId="ana", context=STAMP))
+    site.take(raw(userId="ana", context=STAMP))
+    other = {"consent": {"categoryPreferences": {"marketing": False, "ads": False}}}
+    site.take(raw(userId="ana", context=other), raw(userId="ana", context=other))
+    site.take(raw(userId="ana", context=STAMP, traits={"consent.version": "2"}, type="identify", event=None))
+    assert [fact.traits for _, _, fact in site.facts()] == [
+        words | kept_always,
+        kept_always,
+        kept_always,
+        {"consent.marketing": False, "consent.ads": False},
+        {},
+        words | kept_always | {"consent.version": "2"},
+    ]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.logic.consent import STAMPS_MAX, TCF_MAX, join, stamped
+from flows.logic.consent import STAMPS_MAX, TCF_MAX, join, stamped, tcf_string
 from flows.logic.profile.fragments import TRAITS_MAX, add_traits, join_traits
 from schemas.records.customer_profile import Fragment
 from tests.logic.profile.test_fragments import RULES
@@ -155,7 +155,8 @@ TCF_STRING = "CPXxRfAPXxRfAAfKABENB-CgAAAAAAAAAAYgAAAAAAAA.YAAAAAAAAAA"
     ],
 )
 def test_a_tcf_string_is_kept_and_says_nothing(consent: dict[str, Any], kept: str) -> None:
-    assert stamped({"consent": consent}) == ({"tcf_string": kept} if kept else {})
+    assert tcf_string({"consent": consent}) == kept
+    assert stamped({"consent": consent}) == {}
 
 
 def test_a_signal_of_the_browser_is_never_crowded_out() -> None:

@@ -34,7 +34,8 @@ _IN_MODES: Final[dict[str, tuple[str, ...]]] = {
 _BETWEEN: Final = re.compile(r"[\s+,_-]+")
 WORDS_MAX: Final = 64  # of one origin
 NAME_MAX: Final = 128  # characters
-_PREFIX: Final = len(consent.NAME) + 1
+_NAMES: Final = f"{consent.NAME}."
+_PREFIX: Final = len(_NAMES)
 VERSION_MAX: Final = 64
 
 Stated = dict[str, bool]
@@ -51,15 +52,20 @@ def stated(traits: Mapping[str, Any]) -> Stated:
     """
     found: Stated = {}
     for name, value in traits.items():
-        if not name.startswith(consent.NAME) or not consent.is_one(name) or name == VERSION:
-            continue
-        thing = name[_PREFIX:]
-        if value is True or value is False:  # as banners have it
-            if 0 < len(thing) <= NAME_MAX:
-                found[thing] = value
-            continue
-        found |= {thing: said for thing, said in _words(thing, value) if 0 < len(thing) <= NAME_MAX}
+        if name[:_PREFIX] == _NAMES:
+            thing = name[_PREFIX:]
+            if value is True or value is False:  # as banners have it
+                if 0 < len(thing) <= NAME_MAX and thing != _VERSION:
+                    found[thing] = value
+            elif thing != _VERSION:
+                found.update(_said(thing, value))
+        elif name == consent.NAME:
+            found.update(_said("", value))
     return found
+
+
+def _said(thing: str, value: Any) -> Stated:
+    return {thing: said for thing, said in _words(thing, value) if 0 < len(thing) <= NAME_MAX}
 
 
 def _words(thing: str, value: Any) -> Iterator[tuple[str, bool]]:

@@ -19,7 +19,6 @@ from flows.logic.permissions.statements import (
     Stated,
     Words,
     says_nothing_new,
-    stated,
     take,
     together,
 )
@@ -40,6 +39,7 @@ class Ruling(msgspec.Struct):
     # what the archive must not keep: of which events, the fields of which categories, and whether all of it
     unkept: dict[int, tuple[frozenset[str], bool]] = {}
     refused: dict[int, list[str]] = {}  # purposes of rules that the customer does not allow then
+    repeated: set[int] = set()  # those that say of consent what the record of their origin holds
     puts: list[Put] = []
     looked_at: list[tuple[bytes, bytes]] = []
     removed: Counter[str] = msgspec.field(default_factory=Counter)  # category -> fields and events
@@ -48,7 +48,7 @@ class Ruling(msgspec.Struct):
 class _Customer:
     """A customer's words while a window is judged."""
 
-    __slots__ = ("members", "records", "words")
+    __slots__ = ("_last", "members", "records", "words")
 
     def __init__(self, standing: Standing) -> None:
         self.members = standing.members
@@ -56,6 +56,46 @@ class _Customer:
             read = {origin: unpacked(record) for origin, record in standing.records.items()}
             standing.read = (read, together(read))
         self.records, self.words = standing.read
+        self._last: tuple[bytes, Stated, object] | None = None  # what was said again last, and where
+
+    def has_said(self, event: Checked, country: str, origin: bytes) -> bool:
+        """Return whether the record of this origin holds all the words of an event, and its country."""
+        stamp = (origin, event.said, event.traits.get(VERSION))
+        if stamp == self._last and not country:
+            return True
+        record = self.records.get(origin)
+        if record is None or country not in ("", record.country):
+            return False
+        if not says_nothing_new(record, event.said, _version(event), self._others(origin)):
+            return False
+        self._last = stamp
+        return True
+
+    def hear(self, event: Checked, country: str, origin: bytes) -> bool:
+        """Take in what an event says. Return whether it is new."""
+        record = self.records.get(origin)
+        # a copy: what was read may be read again
+        record = Consents(dict(record.words), record.country, record.country_at) if record else Consents()
+        moment = stated_at(event.time_ms, dedupe_id(event.message))
+        like = Word(
+            granted=False,
+            moment=moment,
+            source=event.channel,
+            version=_version(event),
+            proof=event.message,
+            over=self._others(origin),
+        )
+        news = take(record, event.said, like)
+        if country and country != record.country and moment > record.country_at:
+            record.country, record.country_at, news = country, moment, True
+        if news:
+            self.records = self.records | {origin: record}
+            self.words = together(self.records)
+            self._last = None
+        return news
+
+    def _others(self, origin: bytes) -> tuple[bytes, ...]:
+        return tuple(member for member in self.members if member != origin)
 
 
 class ConsentRules:
@@ -69,16 +109,17 @@ class ConsentRules:
         self._regions = bool(config.consent.regions)
         self._purposes = purposes_of(config)
         optional = [purpose.name for purpose in config.consent.purpose if not purpose.required]
-        self._required_only = self.permissions.denied(Words(dict.fromkeys(optional, False)))
+        required_only = self.permissions.denied(Words(dict.fromkeys(optional, False)))
+        # of events without a word of their own, where their customer's word does not count for them
+        self._unstamped_denied = required_only if config.consent.unstamped == "deny" else frozenset()
 
     def are_idle(self, events: Sequence[Checked]) -> bool:
         """Return whether nothing is to be judged, as long as nobody has ever said anything."""
         if self.permissions.unspoken or self._unstamped == "deny" or self._refused(Words({})):
             return False
-        return not any(event.traits and self._states(event) for event in events)
-
-    def _states(self, event: Checked) -> bool:
-        return bool(stated(event.traits)) or (self._regions and bool(_country(event.traits)))
+        if self._regions and any(event.traits and _country(event.traits) for event in events):
+            return False
+        return not any(event.said for event in events)
 
     def rule(
         self,
@@ -93,6 +134,7 @@ class ConsentRules:
         customers: dict[bytes, _Customer] = {}
         looked_at: dict[bytes, bytes] = {}
         dirty: dict[bytes, Consents] = {}
+        by_word = self._unstamped == "profile"
         for at in sorted(range(len(order)), key=order.__getitem__):
             index, standing = order[at], standings[at]
             root = standing.root
@@ -100,49 +142,30 @@ class ConsentRules:
             if customer is None:
                 customer = customers[root] = _Customer(standing)
                 looked_at[root] = standing.mark
-            event = events[index]
-            said = stated(event.traits) if event.traits else {}
-            news = bool(said or self._regions) and self._heard(customer, event, said, origins[at])
+            event, origin = events[index], origins[at]
+            said = event.said
+            news = False
+            if said or self._regions:
+                country = _country(event.traits) if self._regions and event.traits else ""
+                if said and customer.has_said(event, country, origin):
+                    ruling.repeated.add(index)
+                elif said or country:
+                    news = customer.hear(event, country, origin)
             if news:
-                dirty[origins[at]] = customer.records[origins[at]]
+                dirty[origin] = customer.records[origin]
                 looked_at[root] = standing.whole_mark
-            if self._purposes and (refused := self._refused(customer.words)):
+            words = customer.words
+            refused = words.refused if words.refused is not None else self._refused(words)
+            if refused:
                 ruling.refused[index] = refused
-            denied = self._denied(customer.words, stamped=bool(said))
+            denied = words.denied if said or by_word else self._unstamped_denied
+            if denied is None:
+                denied = words.denied = self.permissions.denied(words)
             if denied:
                 self._leave_out(ruling, index, event, denied, news)
         ruling.looked_at = list(looked_at.items())
         ruling.puts = [Put("c", origin, packed(record)) for origin, record in dirty.items()]
         return ruling
-
-    def _heard(self, customer: _Customer, event: Checked, said: Stated, origin: bytes) -> bool:
-        """Take in what an event says. Return whether it is new."""
-        country = _country(event.traits) if self._regions else ""
-        if not said and not country:
-            return False
-        record = customer.records.get(origin)
-        version = str(event.traits.get(VERSION, ""))[:VERSION_MAX]
-        others = tuple(member for member in customer.members if member != origin)
-        if record is not None and not country and says_nothing_new(record, said, version, others):
-            return False
-        # a copy: what was read may be read again
-        record = Consents(dict(record.words), record.country, record.country_at) if record else Consents()
-        moment = stated_at(event.time_ms, dedupe_id(event.message))
-        like = Word(
-            granted=False,
-            moment=moment,
-            source=event.channel,
-            version=version,
-            proof=event.message,
-            over=others,
-        )
-        news = take(record, said, like)
-        if country and country != record.country and moment > record.country_at:
-            record.country, record.country_at, news = country, moment, True
-        if news:
-            customer.records = customer.records | {origin: record}
-            customer.words = together(customer.records)
-        return news
 
     def _refused(self, words: Words) -> list[str]:
         if words.refused is None:
@@ -150,13 +173,6 @@ class ConsentRules:
                 purpose for purpose in self._purposes if not self.permissions.serves(words, purpose)
             ]
         return words.refused
-
-    def _denied(self, words: Words, stamped: bool) -> frozenset[str]:
-        if stamped or self._unstamped == "profile":
-            if words.denied is None:
-                words.denied = self.permissions.denied(words)
-            return words.denied
-        return frozenset() if self._unstamped == "allow" else self._required_only
 
     def _leave_out(
         self, ruling: Ruling, index: int, event: Checked, denied: frozenset[str], news: bool
@@ -169,12 +185,14 @@ class ConsentRules:
                 ruling.dropped.add(index)
                 return
             # the shard has to hear what was said, and nothing else
-            words = {name: value for name, value in event.traits.items() if consent.is_one(name)}
+            stated = event.traits | event.stamps
+            words = {name: value for name, value in stated.items() if consent.is_one(name)}
             ruling.events[index] = msgspec.structs.replace(
                 event,
                 name=WITHHELD if event.type == "track" else "",
                 properties={},
                 traits=words,
+                stamps={},
                 sensitive={},
                 record={},
             )
@@ -195,6 +213,10 @@ def purposes_of(config: Config) -> list[str]:
     named.update(BINARY[model.name].purpose for model in config.model if model.enabled)
     asked = (purpose.name for purpose in config.consent.purpose if not purpose.required)
     return sorted(named.intersection(asked))
+
+
+def _version(event: Checked) -> str:
+    return str(event.traits.get(VERSION, ""))[:VERSION_MAX]
 
 
 def _country(traits: Mapping[str, Any]) -> str:

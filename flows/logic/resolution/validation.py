@@ -35,6 +35,7 @@ from flows.logic.fields.phones import Phones
 from flows.logic.fields.repeats import Repeats
 from flows.logic.fields.values import cached
 from flows.logic.message import Checked, Message, Stated, decode, rescue
+from flows.logic.permissions.statements import stated as words_stated
 from schemas.config import Config
 from schemas.wire.events import EVENT_NAME_MAX, MESSAGE_ID_MAX, RawEvent, Reject
 
@@ -183,13 +184,16 @@ class Validator:
         properties, traits, of_group = event.properties, event.traits, company  # before they are cleaned
         context = message.context
         if context or event.name in consent.CHANGED:
-            event.traits |= consent.stamped(context or {}, event.name, message.properties)
+            event.stamps = consent.stamped(context or {}, event.name, message.properties)
         if context:
             event.backfill = context.get("backfill") is True
-        if may_hold(event.message, event.name, event.properties, event.traits, company):
+            if tcf := consent.tcf_string(context):
+                event.traits[consent.TCF] = tcf
+        if may_hold(event.message, event.name, event.properties, event.traits, event.stamps, company):
             year = year_of(raw.received_ms)
             removed = event.removed
             event.traits = self._personal.apart(event.traits, year, event.sensitive)
+            event.stamps = self._personal.apart(event.stamps, year, event.sensitive)
             event.properties = self._personal.clean(event.properties, year, removed)
             company = self._personal.clean(company, year, removed)
             event.name = self._personal.redact(event.name, year, removed) if event.name else ""
@@ -200,6 +204,10 @@ class Validator:
         if group:
             event.traits |= group_traits.stated(group, company)
             event.traits["group_id"] = group
+        if event.stamps:
+            event.said = words_stated(event.traits | event.stamps if event.traits else event.stamps)
+        elif event.traits:
+            event.said = words_stated(event.traits)
         if event.type == "alias":
             event.previous = self._identifiers.previous(message)
         if self._repeats:
@@ -217,7 +225,7 @@ class Validator:
                 event.name,
                 event.identifiers[0].hash,
                 event.properties,
-                event.traits,
+                event.traits | event.stamps,
                 event.sensitive,
             ),
         )
