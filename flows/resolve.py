@@ -85,7 +85,7 @@ class Resolver:
         is read was taken long ago.
         """
         self._validator = validator
-        self._consents = ConsentRules(config, validator.kinds)
+        self._consents = ConsentRules(config, validator.categories)
         self._directory = directory
         self._spoken = directory.has_consents()
         self._keys = keys
@@ -114,7 +114,9 @@ class Resolver:
         doubtful: dict[int, int] = {}
         rejects: list[tuple[int, Reject]] = []
         orders: list[tuple[int, Order]] = []
-        check = self._validator.check
+        check, listing = self._validator.check, self._validator.listing
+        if listing is not None:  # from here on there is nothing else
+            window = msgspec.structs.replace(window, events=[listing.of(raw) for raw in window.events])
         for index, raw in enumerate(window.events):
             try:
                 found = check(raw)

@@ -443,12 +443,13 @@ class Deployment:
         """
         key = self.keys.hash if key is None else key
         config = self.config
-        if not (planned and config.validate.plan):
+        if not planned:
             return Validator(config, key, {}, noted)
         from flows.runtime import tracking_plan
 
         plan = {entry.event: tracking_plan.load(entry) for entry in config.validate.plan}
-        return Validator(config, key, plan, noted)
+        listing, told = tracking_plan.listing(config), tracking_plan.categories(config)
+        return Validator(config, key, plan, noted, listing, told)
 
     def machine(self) -> ShardMachine:
         """Make the shards' logic, which loads from the directory what was announced."""

@@ -62,6 +62,8 @@ def _plan(config: Config) -> Found:
         if not entry.schema.endswith((".json", ".avsc")):
             at: Path = ("validate", "plan", index, "schema")
             yield at, f"expected a file ending in .json or .avsc, got {entry.schema!r}"
+    if config.validate.traits and config.validate.collect == "all":
+        yield ("validate", "traits"), 'is read with `collect = "listed"` only: now all traits are collected'
 
 
 def _gateway(config: Config) -> Found:

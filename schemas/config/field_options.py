@@ -15,6 +15,9 @@ class PlanEvent(Table, frozen=True):
 
     event: Text  # the event name
     schema: Text  # a file ending in .json or .avsc
+    # of data, that the event belongs to as a whole (as in `[[privacy.category]]`); its properties may say
+    # theirs by `x-category` in the schema
+    category: str = ""
 
 
 class Validate(Table, frozen=True):
@@ -30,6 +33,9 @@ class Validate(Table, frozen=True):
     reject_sample: Count = 1_000  # ... counted over this many of its events
     # of them: if our own logic fails alike on more than this, that suspends it, too
     poison_percent: Annotated[float, msgspec.Meta(gt=0, le=100)] = 5.0
+    # listed: of an event only the properties that its plan names, and of traits those of `traits`
+    collect: Literal["all", "listed"] = "all"
+    traits: tuple[Text, ...] = ()  # those that are collected, in any spelling
     plan: tuple[PlanEvent, ...] = ()  # the tracking plan
 
 

@@ -9,9 +9,9 @@ import redis
 from prometheus_client import REGISTRY
 
 from connectors.raw.log import START
+from flows.logic.permissions.permissions import Permissions
 from flows.logic.permissions.statements import words_of
 from flows.logic.permissions.withholding import WITHHELD
-from flows.logic.resolution.consents import ConsentRules
 from flows.runtime.archived_windows import events_of, unpacked
 from schemas.config import Archive, Config, Consent, Privacy
 from schemas.records.consents import unpacked as unpacked_words
@@ -157,7 +157,7 @@ def test_a_browser_that_asks_not_to_sell_or_share_is_heard(site: Site) -> None:
     assert fact.traits == {"consent.sale_or_sharing": False}
     words = words_of(site.directory.standings([root])[0])
     assert words.said == {"sale_or_sharing": False}
-    permissions = ConsentRules(Config(consent=Consent(before="opt_out")), {}).permissions
+    permissions = Permissions(Consent(before="opt_out"), ())
     assert not permissions.serves(words, "sharing")
     assert permissions.serves(words, "marketing")
 

@@ -24,7 +24,7 @@ from flows.logic.permissions.statements import (
 )
 from flows.logic.permissions.withholding import WITHHELD, is_withheld, withhold
 from flows.logic.profile.fragments import dedupe_id
-from schemas.config import Config, FieldKind
+from schemas.config import Config
 from schemas.records.consents import Consents, Standing, Word, packed, unpacked
 from schemas.records.identity_graph import Put
 
@@ -101,10 +101,9 @@ class _Customer:
 class ConsentRules:
     """What one configuration makes of what customers say."""
 
-    def __init__(self, config: Config, kinds: Mapping[str, FieldKind]) -> None:
-        """`kinds`: of fields, by folded name."""
-        self.categories = Categories(config.privacy.category, kinds, config.value.events)
-        self.permissions = Permissions(config.consent, self.categories.names)
+    def __init__(self, config: Config, categories: Categories) -> None:
+        self.categories = categories
+        self.permissions = Permissions(config.consent, categories.names)
         self._unstamped = config.consent.unstamped
         self._regions = bool(config.consent.regions)
         self._purposes = purposes_of(config)

@@ -5,7 +5,7 @@ name the reason.
 """
 
 import re
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from datetime import UTC, datetime, tzinfo
 from hashlib import blake2b
 from typing import Any, Final
@@ -35,8 +35,10 @@ from flows.logic.fields.phones import Phones
 from flows.logic.fields.repeats import Repeats
 from flows.logic.fields.values import cached
 from flows.logic.message import Checked, Message, Stated, decode, rescue
+from flows.logic.permissions.categories import Categories
 from flows.logic.permissions.statements import stated as words_stated
-from schemas.config import Config
+from flows.logic.resolution.listing import Listing
+from schemas.config import Category, Config
 from schemas.wire.events import EVENT_NAME_MAX, MESSAGE_ID_MAX, RawEvent, Reject
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -55,8 +57,12 @@ class Validator:
         hash_key: bytes,
         plan: Mapping[str, PlanCheck],
         noted: PersonalTally | None = None,
+        listing: Listing | None = None,
+        told: Sequence[Category] = (),
     ) -> None:
-        """`noted`: counts what looks like personal data in fields that nobody listed."""
+        """`noted`: counts what looks like personal data in fields that nobody listed. `listing`: what is
+        collected at all; None: everything. `told`: by the plan, which category of data a field is of."""
+        self.listing = listing
         self._noted = noted
         self._limits = config.validate
         self._bytes_max = int(config.gateway.event_bytes)
@@ -64,7 +70,9 @@ class Validator:
         self.identifiers = self._identifiers = Identifiers(
             config.identity, hash_key, config.entry, self._entry.checks
         )
-        self.kinds = self._entry.kinds
+        self.categories = Categories(
+            (*config.privacy.category, *told), self._entry.kinds, config.value.events
+        )
         self._repeats = Repeats(config.entry.repeat)
         self._of_properties, self._of_traits, self._of_groups = named(config, self._entry)
         self._personal = Personal(
@@ -93,7 +101,7 @@ class Validator:
     def refusal(self, raw: RawEvent) -> Reject | None:
         """Return why `check` refuses it, without all that it does to what it takes: what this costs is
         bounded by the size of the event."""
-        stated = self._read(raw)
+        stated = self._read(raw if self.listing is None else self.listing.of(raw))
         return stated if isinstance(stated, Reject) else None
 
     def _read(self, raw: RawEvent) -> Stated | Reject:

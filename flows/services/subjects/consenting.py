@@ -71,7 +71,7 @@ class Said(msgspec.Struct, frozen=True):
 def said(deployment: Deployment, who: str) -> Said:
     """Return what a customer allows now. Raises `Unusable` where nobody is known so, `Unreachable`."""
     config = deployment.config
-    rules = ConsentRules(config, deployment.validator(planned=False).kinds)
+    rules = ConsentRules(config, deployment.validator().categories)
     with reported():
         root = _known(deployment, who)
         [standing] = deployment.directory.standings([root])

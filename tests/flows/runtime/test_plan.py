@@ -6,11 +6,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from flows.logic.resolution.validation import PlanCheck
 from flows.runtime import tracking_plan
-from schemas.config import PlanEvent
+from schemas.config import Config, PlanEvent, Validate
 from schemas.errors import ConfigError
 
 
@@ -168,3 +169,55 @@ def test_text_that_is_no_date_does_not_fit(tmp_path: Path) -> None:
     check = tracking_plan.load(PlanEvent(event="Order Completed", schema=str(file)))
     assert check({"on": "2026-02-28"}) is None
     assert check({"on": "2026-02-30"}) == "does not fit its Avro schema"
+
+
+NESTED = {"properties": {"a": {"properties": {"x": {}}}, "b": {}}}
+
+
+@pytest.mark.parametrize(
+    ("schema", "shape"),
+    [
+        ({"properties": {"a": {}, "b": {"type": "string"}}}, {"a": None, "b": None}),
+        ({"properties": {"a": {}}, "additionalProperties": False}, {"a": None}),
+        ({"properties": {"a": {}}, "additionalProperties": {"type": "string"}}, None),
+        ({"properties": {"a": {}}, "patternProperties": {"^x": {}}}, None),
+        ({"properties": {"a": {"items": {"properties": {"x": {}}}}}}, {"a": {"x": None}}),
+        ({"properties": {"a": {"type": "object"}}}, {"a": None}),
+        (
+            {"allOf": [NESTED, {"properties": {"a": {"properties": {"y": {}}}}}]},
+            {"a": {"x": None, "y": None}, "b": None},
+        ),
+        ({"anyOf": [{"required": ["a"]}, NESTED]}, {"a": {"x": None}, "b": None}),
+        ({"$ref": "#/$defs/n", "$defs": {"n": NESTED}}, {"a": {"x": None}, "b": None}),
+        (
+            {"properties": {"a": {"$ref": "#/$defs/n~1o"}}, "$defs": {"n/o": NESTED}},
+            {"a": {"a": {"x": None}, "b": None}},
+        ),
+        (True, None),
+        ({}, None),
+    ],
+)
+def test_the_names_of_a_plan(tmp_path: Path, schema: Any, shape: Any) -> None:
+    file = tmp_path / "order.json"
+    file.write_text(json.dumps(schema))
+    assert tracking_plan.names(PlanEvent(event="Order Completed", schema=str(file))).shape == shape
+
+
+def test_names_that_lead_back_to_themselves_end(tmp_path: Path) -> None:
+    tree = {"properties": {"value": {}, "left": {"$ref": "#/$defs/tree"}, "right": {"$ref": "#/$defs/tree"}}}
+    other = {"properties": {"left": {"$ref": "#/$defs/other"}, "colour": {}}}
+    file = tmp_path / "tree.json"
+    both = [{"$ref": "#/$defs/tree"}, {"$ref": "#/$defs/other"}]
+    file.write_text(json.dumps({"allOf": both, "$defs": {"tree": tree, "other": other}}))
+    shape: Any = tracking_plan.names(PlanEvent(event="x", schema=str(file))).shape
+    assert shape.keys() == shape["left"].keys() == {"value", "left", "right", "colour"}
+    assert shape["right"]["right"].keys() == {"value", "left", "right"}
+
+
+def test_a_category_that_is_no_name_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "order.json"
+    file.write_text(json.dumps({"properties": {"steps": {"x-category": "my health"}}}))
+    entry = PlanEvent(event="x", schema=str(file))
+    config = msgspec.structs.replace(Config(), validate=Validate(plan=(entry,)))
+    with pytest.raises(ConfigError, match="a category needs a name of one word"):
+        tracking_plan.categories(config)

@@ -413,7 +413,19 @@ def test_the_consent_that_a_browser_stamps_on_events_is_kept() -> None:
         {"context": stamp, "event": "Segment Consent Preference Updated", "properties": {}},
     ):
         found = accepted(message(**changes))
-        assert found.traits == {"consent.Advertising": False, "consent.Functional": True}
+        assert found.stamps == {"consent.Advertising": False, "consent.Functional": True}
+        assert found.said == {"Advertising": False, "Functional": True}
+        assert found.traits == {}
+
+
+def test_a_tcf_string_is_a_trait_and_no_stamp() -> None:
+    found = accepted(message(context={"consent": {"tcString": "C" + "x" * 30}}))
+    assert (found.traits, found.stamps, found.said) == ({"tcf_string": "C" + "x" * 30}, {}, {})
+
+
+def test_a_banner_that_calls_a_category_by_a_name_is_cleaned() -> None:
+    found = accepted(message(context={"consent": {"categoryPreferences": {"ana@example.org": True}}}))
+    assert "ana@example.org" not in repr((found.stamps, found.said, found.traits))
 
 
 def test_personal_data_in_properties_is_not_kept_but_a_products_name_is() -> None:
