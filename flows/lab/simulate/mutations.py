@@ -33,7 +33,7 @@ from flows.logic.fields.placeholders import Placeholders
 from flows.logic.permissions import statements
 from flows.logic.permissions.statements import Words
 from flows.logic.resolution import consents, validation
-from flows.logic.resolution.consents import ConsentRules
+from flows.logic.resolution.consents import Speaker
 from flows.logic.shard import profile_merge
 from flows.logic.shard.changes import Changes
 from flows.logic.shard.machine import ShardMachine
@@ -422,7 +422,7 @@ PRIVACY_MUTATIONS: Mapping[str, Broken] = {
     "a word that comes late counts": _replace(statements, "_is_news", lambda _: lambda *_args: True),
     "a word speaks for no other origin": _replace(statements, "_overruled", lambda _: lambda *_args: False),
     "a word does not hold for what follows it in its window": _replace(
-        ConsentRules, "_heard", lambda _: lambda *_args: False
+        Speaker, "hear", lambda _: lambda *_args: False
     ),
 }
 MUTATIONS: Mapping[str, Broken] = {

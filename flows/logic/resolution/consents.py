@@ -45,7 +45,7 @@ class Ruling(msgspec.Struct):
     removed: Counter[str] = msgspec.field(default_factory=Counter)  # category -> fields and events
 
 
-class _Customer:
+class Speaker:
     """A customer's words while a window is judged."""
 
     __slots__ = ("_last", "members", "records", "words")
@@ -130,7 +130,7 @@ class ConsentRules:
         """Judge the events of a window. `order`: their indexes, with the origin and the customer's standing
         of each."""
         ruling = Ruling()
-        customers: dict[bytes, _Customer] = {}
+        customers: dict[bytes, Speaker] = {}
         looked_at: dict[bytes, bytes] = {}
         dirty: dict[bytes, Consents] = {}
         by_word = self._unstamped == "profile"
@@ -139,7 +139,7 @@ class ConsentRules:
             root = standing.root
             customer = customers.get(root)
             if customer is None:
-                customer = customers[root] = _Customer(standing)
+                customer = customers[root] = Speaker(standing)
                 looked_at[root] = standing.mark
             event, origin = events[index], origins[at]
             said = event.said

@@ -213,10 +213,10 @@ def test_who_waits_for_the_gateway_says_so_and_for_how_long(
     with Receiver(lambda _: None) as receiver:
         waiting = Stack(configuration(None, tmp_path, receiver))
     monkeypatch.setattr(stack, "_SAY_S", 0.05)
-    monkeypatch.setattr(stack, "_READY_S", 0.3)
+    monkeypatch.setattr(stack, "_READY_S", 1.0)
     waiting.log.touch()
     with pytest.raises(
-        Unreachable, match=rf"the gateway at {waiting.url} is not ready after 0 s: it said nothing"
+        Unreachable, match=rf"the gateway at {waiting.url} is not ready after 1 s: it said nothing"
     ):
         waiting._wait()
     assert (
