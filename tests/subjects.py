@@ -51,13 +51,13 @@ class Erased(Site):
     def deployment(self) -> Deployment:
         return Deployment(self.config)
 
-    def say(self, *events: dict[str, Any]) -> None:
+    def say(self, *events: dict[str, Any], source: str = "web") -> None:
         """One window."""
         raw = [
             RawEvent(
                 msgspec.json.encode({"type": "track", "messageId": f"e{next(self.ids)}"} | event),
                 self.now_s * 1000,
-                "web",
+                source,
             )
             for event in events
         ]
@@ -112,7 +112,8 @@ def ana(**more: Any) -> dict[str, Any]:
 
 
 def identify(user: str, email: str, **more: Any) -> dict[str, Any]:
-    return {"type": "identify", "userId": user, "traits": {"email": email}} | more
+    traits = {"email": email} | more.pop("traits", {})
+    return {"type": "identify", "userId": user, "traits": traits} | more
 
 
 def viewed(**more: Any) -> dict[str, Any]:

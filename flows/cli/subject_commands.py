@@ -98,6 +98,22 @@ def subject_consent(
     return show_consent(_load(config), who, words or [], version, wait, as_json)
 
 
+@subject.command("confirm")
+def subject_confirm(
+    who: Who,
+    purpose: Annotated[str, typer.Argument(help="A purpose that needs a confirmation, such as sharing.")],
+    code: Annotated[str, typer.Option(help="What the customer was sent; without it a code is sent.")] = "",
+    version: Annotated[str, typer.Option(help="Of the text that was agreed to.")] = "",
+    as_json: AsJson = False,
+    config: ConfigFile = None,
+) -> int:
+    """Send a customer a code, and with it take the customer's yes to a purpose that needs one."""
+    from flows.cli.subject_screen import confirm
+
+    # what sends the code needs its secret
+    return confirm(load(config) if not code else _load(config), who, purpose, code, version, as_json)
+
+
 @subject.command("correct")
 def subject_correct(who: Who, reason: What, as_json: AsJson = False, config: ConfigFile = None) -> int:
     """Note that a customer asks for a correction, with the date by which it is due."""

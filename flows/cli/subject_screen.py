@@ -9,7 +9,7 @@ from rich.table import Table
 
 from flows.cli.printing import console, folded, moment_text, print_json, printable
 from flows.runtime.deployment import Deployment
-from flows.services.subjects import consenting, exporting, requests
+from flows.services.subjects import confirming, consenting, exporting, requests
 from schemas.bilingual import Lang
 from schemas.config import Config
 from schemas.errors import Unusable
@@ -108,6 +108,26 @@ def show_consent(config: Config, who: str, said: list[str], version: str, wait_s
     if not holds:
         out.print("what was said now waits in the raw log: `millrace run` carries it out", markup=False)
     return 0 if holds else GOES_ON
+
+
+def confirm(config: Config, who: str, purpose: str, code: str, version: str, as_json: bool) -> int:
+    """Send a code, or take the yes that it confirms. Raises `Unusable`, `Unreachable`."""
+    deployment = Deployment(config)
+    if code:
+        proof = confirming.confirm(deployment, who, purpose, code, by="command", version=version)
+        if as_json:
+            print_json({"purpose": purpose, "proof": proof})
+        else:
+            print(f"taken, with {proof} as its proof: `millrace subject consent` shows when it counts")
+        return 0
+    sent = confirming.ask(deployment, who, purpose)
+    if as_json:
+        print_json(sent)
+        return 0
+    for name, said in sent.to.items():
+        print(f"{name}: {printable(said)}")
+    print(f"the code holds until {moment_text(sent.until_ms)}")
+    return 0
 
 
 def _word(said: str) -> tuple[str, str]:

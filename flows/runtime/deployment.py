@@ -28,6 +28,7 @@ from schemas.config.toml import rules_from
 from schemas.errors import ConfigError
 from schemas.records.shard_log import LogKind
 from state import dead_letter_logs
+from state.confirmations import Confirmations
 from state.damage import shown
 from state.dead_letter_logs import DeadDelivery, DeadEvent, DeadExample, DeadFacts, DeadLetters
 from state.directory.layout import Layout
@@ -287,6 +288,11 @@ class Deployment:
     def privacy_requests(self) -> PrivacyRequests:
         """What customers ask of their own data."""
         return PrivacyRequests(self.client, self.names)
+
+    @cached_property
+    def confirmations(self) -> Confirmations:
+        """Codes that customers were sent."""
+        return Confirmations(self.client, self.names)
 
     @cached_property
     def receipt_signer(self) -> "ReceiptSigner":

@@ -3,6 +3,7 @@
 from typing import Literal
 
 from schemas.config.limited_values import Table, Text, Word
+from schemas.units import Duration
 
 Before = Literal["opt_in", "opt_out"]
 
@@ -17,6 +18,8 @@ class Purpose(Table, frozen=True):
     data: tuple[Word, ...] = ()  # categories of data that it uses; empty: all
     before: Before | None = None  # as `consent.before`, for this purpose
     stated_by: tuple[Text, ...] = ()  # ids of banners and apps that mean it as well, as they spell them
+    # a yes counts only where the customer has confirmed it: by a code, or to an app whose key `confirms`
+    confirm: bool = False
 
 
 class Consent(Table, frozen=True):
@@ -27,13 +30,15 @@ class Consent(Table, frozen=True):
     # what holds for events that carry no consent of their own: the customer's word; only what is required;
     # everything
     unstamped: Literal["profile", "deny", "allow"] = "profile"
+    confirm_to: tuple[Word, ...] = ()  # connectors that hand a code to the customer
+    confirm_for: Duration = Duration.parse("15m")  # how long a code holds
     purpose: tuple[Purpose, ...] = (  # without an entry: these six
         Purpose(name="service", required=True, data=("contact", "transaction", "device", "text")),
         Purpose(name="security", required=True, data=("transaction", "device")),
         Purpose(name="marketing"),
         Purpose(name="sales", data=("contact", "transaction", "text")),
         Purpose(name="personalisation", stated_by=("personalization", "recommendation")),
-        Purpose(name="sharing", before="opt_in", stated_by=("sale_or_sharing",)),
+        Purpose(name="sharing", before="opt_in", stated_by=("sale_or_sharing",), confirm=True),
     )
 
 

@@ -58,7 +58,9 @@ def _triggers(config: Config, connectors: Sequence[str]) -> Found:
 
 
 def _purposes(config: Config) -> Found:
-    """Consent can only be checked for a purpose that there is."""
+    """Consent can only be checked for a purpose that there is, and confirmed where a code can go."""
+    connectors = [connector.name for connector in config.connector]
+    yield from _receivers(("consent", "confirm_to"), config.consent.confirm_to, connectors)
     purposes = [purpose.name for purpose in config.consent.purpose]
     for place, purpose in _declared(config):
         if purpose not in purposes:

@@ -71,6 +71,8 @@ class WriteKey(Table, frozen=True):
     zone: Zone = "UTC"  # of times that come without one
     # true: may unite customers and part them (`merge`, `unmerge`); never for a key that a browser knows
     merges: bool = False
+    # true: a yes that it sends was asked of the customer itself; never for a key that a browser knows
+    confirms: bool = False
     enabled: bool = True  # false: refused
 
 

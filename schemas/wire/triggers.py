@@ -5,6 +5,7 @@ from typing import Any, Final
 import msgspec
 
 # the rule of a trigger that asks its receiver to delete a customer; no rule of a configuration can have it
+CONFIRMATION: Final = "$confirmation"  # of what sends a customer a code
 ERASURE: Final = "$erasure"
 
 

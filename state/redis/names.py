@@ -39,6 +39,8 @@ class Names:
         # what customers ask for; apart from the directory, which a rebuild makes anew
         self.requests = p + b":{privacy}:requests"  # hash: id -> request
         self.open_requests = p + b":{privacy}:open"  # set: ids of those that are not done
+        # codes by which they confirm a yes; customer and purpose follow
+        self._confirmations = p + b":{privacy}:code:"
         # and who listens to changes: written to see that it has heard of all before
         self.barrier = p + b":{copy}:"
         # keys of origins and disabled endpoints
@@ -56,6 +58,10 @@ class Names:
 
     def log(self, shard: int) -> bytes:
         return b"%slog:%d" % (self.directory, shard)
+
+    def confirmation(self, customer: bytes, purpose: str) -> bytes:
+        """Return the hash of the code that a customer was sent."""
+        return self._confirmations + customer.hex().encode() + b":" + purpose.encode()
 
     def body(self, kind: str, sender: str, version: int) -> bytes:
         return b"%sbody:%s:%s:%d" % (self.directory, kind.encode(), sender.encode(), version)

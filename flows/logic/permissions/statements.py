@@ -14,6 +14,7 @@ import msgspec
 
 from flows.logic import consent
 from flows.logic.fields.stated import stated_ms
+from schemas.config import Consent
 from schemas.records.consents import Consents, Standing, Word, unpacked
 
 MODE: Final = "mode"
@@ -39,6 +40,25 @@ _PREFIX: Final = len(_NAMES)
 VERSION_MAX: Final = 64
 
 Stated = dict[str, bool]
+CONFIRMED: Final = "confirmed"  # in the context of an event of our own: its yes was confirmed
+
+
+class Unconfirmed:
+    """Leaves out a yes that only the customer itself can say, and has not."""
+
+    def __init__(self, config: Consent) -> None:
+        needing = [purpose for purpose in config.purpose if purpose.confirm]
+        self._things = frozenset(thing for one in needing for thing in (one.name, *one.stated_by))
+        self._within = tuple(f"{thing}." for thing in self._things)
+
+    def left_out(self, said: Stated) -> Stated:
+        """Return what counts without a confirmation."""
+        if not any(said.values()):
+            return said
+        return {thing: granted for thing, granted in said.items() if not (granted and self._needs(thing))}
+
+    def _needs(self, thing: str) -> bool:
+        return thing in self._things or thing.startswith(self._within)
 
 
 def stated(traits: Mapping[str, Any]) -> Stated:

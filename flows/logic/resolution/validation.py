@@ -36,6 +36,7 @@ from flows.logic.fields.repeats import Repeats
 from flows.logic.fields.values import cached
 from flows.logic.message import Checked, Message, Stated, decode, rescue
 from flows.logic.permissions.categories import Categories
+from flows.logic.permissions.statements import CONFIRMED, Unconfirmed
 from flows.logic.permissions.statements import stated as words_stated
 from flows.logic.resolution.listing import Listing
 from schemas.config import Category, Config
@@ -80,6 +81,8 @@ class Validator:
         )
         self._hash_key = hash_key
         self._plan = plan
+        self._unconfirmed = Unconfirmed(config.consent)
+        self._confirming = frozenset(key.source for key in config.gateway.write_keys if key.confirms)
         zones = {key.source: key.zone for key in config.gateway.write_keys} | config.kafka.zones
         self._zones: dict[str, tzinfo] = {
             source: ZoneInfo(zone) for source, zone in zones.items() if zone != "UTC"
@@ -216,11 +219,19 @@ class Validator:
             event.said = words_stated(event.traits | event.stamps if event.traits else event.stamps)
         elif event.traits:
             event.said = words_stated(event.traits)
+        if event.said and not self._confirms(raw.source, context):
+            event.said = self._unconfirmed.left_out(event.said)
         if event.type == "alias":
             event.previous = self._identifiers.previous(message)
         if self._repeats:
             event.content = self._marks(event)
         return event
+
+    def _confirms(self, source: str, context: Mapping[str, Any] | None) -> bool:
+        """Return whether a yes of this event is the customer's own."""
+        if source == PRIVACY:
+            return bool(context) and (context or {}).get(CONFIRMED) is True
+        return source in self._confirming
 
     def _marks(self, event: Checked) -> bytes:
         """What it says, for repetitions that come under another id."""

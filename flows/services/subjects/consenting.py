@@ -14,7 +14,15 @@ import msgspec
 from flows.logic import consent
 from flows.logic.fields.identifiers import NAMED_BY_HASH, PRIVACY
 from flows.logic.fields.stated import stated_ms
-from flows.logic.permissions.statements import SWITCHED, VERSION, VERSION_MAX, WORDS_MAX, stated, words_of
+from flows.logic.permissions.statements import (
+    CONFIRMED,
+    SWITCHED,
+    VERSION,
+    VERSION_MAX,
+    WORDS_MAX,
+    stated,
+    words_of,
+)
 from flows.logic.resolution.consents import ConsentRules
 from flows.runtime.deployment import Deployment
 from flows.services.steward.access import steward
@@ -73,7 +81,7 @@ def said(deployment: Deployment, who: str) -> Said:
     config = deployment.config
     rules = ConsentRules(config, deployment.validator().categories)
     with reported():
-        root = _known(deployment, who)
+        root = known(deployment, who)
         [standing] = deployment.directory.standings([root])
     words = words_of(standing)
     may, channels = rules.permissions, channels_of(config)
@@ -95,17 +103,26 @@ def said(deployment: Deployment, who: str) -> Said:
 
 
 def say(
-    deployment: Deployment, who: str, words: Mapping[str, bool | str], *, by: str, version: str = ""
+    deployment: Deployment,
+    who: str,
+    words: Mapping[str, bool | str],
+    *,
+    by: str,
+    version: str = "",
+    confirmed: bool = False,
 ) -> str:
     """Put a customer's words into the raw log, such as `{"marketing.sms": False}` or `{"mode": "basic"}`, and
-    return the messageId, which is the proof of them. They hold as soon as `resolve` comes to them. `by`: who
-    has taken them down: kept with the event. `version`: of the text that was agreed to. Raises `Unusable`
-    for words that say nothing and where nobody is known so, `Unreachable`."""
+    return the messageId, which is the proof of them. They hold as soon as `resolve` comes to them.
+
+    `by`: who has taken them down: kept with the event. `version`: of the text that was agreed to.
+    `confirmed`: the customer itself has said so, and how is known: a yes to a purpose that needs it counts.
+    Raises `Unusable` for words that say nothing and where nobody is known so, `Unreachable`.
+    """
     traits = statement(words)
     if version:
         traits[VERSION] = version[:VERSION_MAX]
     with reported():
-        root = _known(deployment, who)
+        root = known(deployment, who)
         people = steward(deployment).people
         named = next((one for one in people.identifiers(root, {}) if not one.suspended_ms), None)
     if named is None:
@@ -116,7 +133,7 @@ def say(
         "type": "identify",
         "messageId": message,
         "traits": traits,
-        "context": {NAMED_BY_HASH: identifier, "by": by},
+        "context": {NAMED_BY_HASH: identifier, "by": by, CONFIRMED: confirmed},
     }
     raw = RawEvent(msgspec.json.encode(event), time.time_ns() // 1_000_000, PRIVACY)
     put_now(deployment.raw_writer, [raw])
@@ -128,7 +145,7 @@ def holds(deployment: Deployment, who: str, words: Mapping[str, bool | str], *, 
     wanted, until = stated(statement(words)), time.monotonic() + wait_s
     while True:
         with reported():
-            [standing] = deployment.directory.standings([_known(deployment, who)])
+            [standing] = deployment.directory.standings([known(deployment, who)])
         now = words_of(standing).said
         if all(now.get(thing) is granted for thing, granted in wanted.items()):
             return True
@@ -159,7 +176,8 @@ def optional(config: Config) -> list[str]:
     return [purpose.name for purpose in config.consent.purpose if not purpose.required]
 
 
-def _known(deployment: Deployment, who: str) -> bytes:
+def known(deployment: Deployment, who: str) -> bytes:
+    """Return the root of a customer who can say something. Raises `Unusable`."""
     root = requests.customer(deployment, who)
     if deployment.directory.erased([root])[0]:
         raise Unusable(f"{who} was erased, or is being erased: nothing can be said for this customer")

@@ -39,7 +39,8 @@ class Telling:
         """Return what the connector says; `waiting` where it is to be asked again."""
         if not connector.enabled:
             return Answer("off", "the connector is switched off", now_ms)
-        outcome = asyncio.run(self._once(connector, _deletion(connector, request, now_ms), names))
+        deletion = _deletion(connector, request, now_ms)
+        outcome = asyncio.run(handed_over(self._sink, connector, deletion, names))
         before = request.answers.get(connector.name)
         attempts = (before.attempts if before else 0) + 1
         if isinstance(outcome, Delivered):
@@ -49,19 +50,25 @@ class Telling:
             return Answer("waiting", outcome.reason, now_ms, attempts, now_ms + int(pause_ms))
         return Answer("refused", outcome.reason, now_ms, attempts)
 
-    async def _once(self, connector: Connector, deletion: Trigger, names: Mapping[str, str]) -> Outcome:
-        def identify(customers: list[str], fields: tuple[str, ...]) -> list[dict[str, str]]:
-            return [{field: names[field] for field in fields if field in names} for _ in customers]
 
-        [verdict] = await Admission(connector, identify, _unreported).admit([deletion])
-        if not isinstance(verdict, Admitted):
-            return Retry(verdict.reason)
-        sink = self._sink(connector)
-        try:
-            [outcome] = await attempt(sink, [verdict.delivery], connector.name)
-        finally:
-            await sink.close()
-        return outcome
+async def handed_over(
+    make_sink: Callable[[Connector], Sink], connector: Connector, trigger: Trigger, names: Mapping[str, str]
+) -> Outcome:
+    """Hand something to one connector, now and once, by a door without gates. `names`: of its customer, by
+    field; the connector gets those that it may know."""
+
+    def identify(customers: list[str], fields: tuple[str, ...]) -> list[dict[str, str]]:
+        return [{field: names[field] for field in fields if field in names} for _ in customers]
+
+    [verdict] = await Admission(connector, identify, _unreported).admit([trigger])
+    if not isinstance(verdict, Admitted):
+        return Retry(verdict.reason)
+    sink = make_sink(connector)
+    try:
+        [outcome] = await attempt(sink, [verdict.delivery], connector.name)
+    finally:
+        await sink.close()
+    return outcome
 
 
 def _unreported(_trigger: Trigger, _connector: str, _refusal: Dropped) -> None:
