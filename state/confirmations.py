@@ -3,6 +3,7 @@
 Only a keyed hash of a code is kept. Whoever guesses has few tries.
 """
 
+from importlib.resources import files
 from typing import Final, Literal, cast
 
 import redis
@@ -12,14 +13,6 @@ from state.redis.names import Names
 
 TRIES: Final = 5
 Found = Literal["good", "wrong", "none"]
-# KEYS: the confirmation. ARGV: what was said, how many tries there are.
-_TRY: Final = """
-local kept = redis.call('HGET', KEYS[1], 'code')
-if not kept then return 'none' end
-if kept == ARGV[1] then return 'good' end
-if redis.call('HINCRBY', KEYS[1], 'tries', 1) >= tonumber(ARGV[2]) then redis.call('DEL', KEYS[1]) end
-return 'wrong'
-"""
 
 
 class Confirmations:
@@ -28,7 +21,7 @@ class Confirmations:
     def __init__(self, client: redis.Redis, names: Names) -> None:
         self._redis = client
         self._key = names.confirmation
-        self._try = client.register_script(_TRY)
+        self._try = client.register_script(files("state").joinpath("confirmation.lua").read_text())
 
     def age_s(self, customer: bytes, purpose: str, for_s: int) -> int | None:
         """Return how long ago one was asked for that lives `for_s`; None where there is none."""
