@@ -7,9 +7,11 @@ from typing import Any
 import msgspec
 
 from flows.logic.fields.identifiers import Identifiers
+from flows.logic.models.features import NAMES
 from flows.logic.models.recommendation_index import NAME as SHELF
 from flows.logic.models.recommendation_index import RecommendationIndex
-from flows.logic.rules.ruleset import CompiledRules
+from flows.logic.rules.evaluation_context import EvaluationContext
+from flows.logic.rules.ruleset import CompiledModel, CompiledRules
 from flows.logic.shard.state import Live, Loaded, decode_profile, decode_sensitive
 from flows.logic.shard.view import newest, present
 from flows.runtime.rules_in_force import RULES
@@ -119,17 +121,51 @@ class ProfileReader:
             root = self._root(namespace, value)
             return None if root is None else self._profile(root)
 
-    def _profile(self, root: bytes) -> dict[str, Any] | None:
+    def reasons(self, root: bytes) -> dict[str, dict[str, dict[str, float]]]:
+        """Return for each model that scores this customer what it looks at now, and what each of these adds
+        to the logit of the score against a customer who is average in it, the largest effect first. Raises
+        `CustomerDamaged`, `Unreachable`."""
+        with reported():
+            rules = self._rules_of(self._directory.sent(RULES))
+            live = self._live(root, rules)
+            if live is None:
+                return {}
+            view = EvaluationContext(rules.reads, None, rules.rules.recommendation.k)
+            view.p, view.f, view.now = live.profile, live.total, int(time.time() * 1000)
+            return {
+                model.name: self._because(model, view)
+                for model in rules.models
+                if model.name in live.profile.scores
+            }
+
+    def _because(self, model: CompiledModel, view: EvaluationContext) -> dict[str, dict[str, float]]:
+        name = sender(model.name)
+        scorer = self._scorer_of(name, self._directory.sent(name))
+        if not hasattr(scorer, "explain"):
+            return {}
+        looked_at = [float(value) for value in model.features(view.features())]
+        values = dict(zip(model.features(NAMES), looked_at, strict=True))
+        return {
+            feature: {"value": values.get(feature, 0.0), "adds": round(added, 6)}
+            for feature, added in scorer.explain(looked_at)  # type: ignore[union-attr]  # it has one
+        }
+
+    def _live(self, root: bytes, rules: CompiledRules) -> Live | None:
         shard = shard_of(root, self._count)
         packed = self._packed(shard, root)
         if packed is None:
             return None
-        rules = self._rules_of(self._directory.sent(RULES))
         try:
-            live = Live(decode_profile(packed), rules)
+            return Live(decode_profile(packed), rules)
         except UNREADABLE as error:
             place = self._shards.key("p", shard, root)
             raise of_customer(place, shard, root, f"{CHANGED} ({error})") from error
+
+    def _profile(self, root: bytes) -> dict[str, Any] | None:
+        rules = self._rules_of(self._directory.sent(RULES))
+        live = self._live(root, rules)
+        if live is None:
+            return None
         contact = self._contacts.contacts([root], ()).get(root, {})
         now_ms = int(time.time() * 1000)
         return present(root, live.profile, live.total, rules, now_ms, contact, self._shelf())

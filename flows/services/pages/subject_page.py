@@ -22,6 +22,13 @@ _SECTIONS: dict[str, tuple[Words, Words]] = {
         Words("What we derived", "由此得出的画像"),
         Words("Figures, tags and scores that follow from your events.", "由您的行为得出的指标、标签与评分。"),
     ),
+    "scores_because_of": (
+        Words("Why you were scored so", "评分的依据"),
+        Words(
+            "What each score looks at now, and how much it adds against an average customer.",
+            "每项评分目前所依据的数据，及其相对于平均水平的影响。",
+        ),
+    ),
     "consents": (
         Words("What you agreed to", "您的同意"),
         Words("As you last said.", "以您最后一次表示为准。"),

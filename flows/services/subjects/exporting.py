@@ -53,6 +53,7 @@ def export(deployment: Deployment, who: str) -> dict[str, Any]:
             "identifiers": found.identifiers,
             "stated": stated,
             "profile": {name: value for name, value in profile.items() if name != "identifiers"},
+            "scores_because_of": deployment.profile_reader.reasons(root),
             "consents": {name: value for name, value in profile.get("traits", {}).items() if is_one(name)},
             "identity": {"unions": found.unions, "apart": found.apart, "reviews": found.reviews},
             "identity_history": history.entries if history is not None else [],
