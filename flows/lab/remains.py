@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from flows.runtime.deployment import Deployment
 from flows.services.subjects import requests
 from flows.services.subjects.sweeping import queued
-from schemas.errors import MillraceError
+from schemas.errors import Foreign, Unusable
 from schemas.records.identity_graph import shard_of
 from schemas.records.outbox_lanes import LANES
 from schemas.records.privacy_requests import PrivacyRequest
@@ -35,7 +35,7 @@ def receipt_fault(deployment: Deployment, request: PrivacyRequest) -> str:
     try:
         with reported():
             said = requests.verify(deployment, requests.receipt(deployment, request.id), None)
-    except MillraceError as error:
+    except (Foreign, Unusable) as error:
         return str(error)
     about = said["id"], said["customer"], said["origins"]
     wanted = request.id, request.customer.hex(), [origin.hex() for origin in request.origins]

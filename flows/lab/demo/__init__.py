@@ -187,7 +187,7 @@ def _play(
     decided = Decided(
         withheld=frozenset(refused.id for refused in refusals.all()),
         outcome=rights.outcome(),
-        troubles=tuple(rights.troubles),
+        troubles=() if patience is _PRESSED else rights.troubles,
         due=("withdrawal", "erasure") if rights.asks else ("erasure",),
         excused=patience is _PRESSED,
     )

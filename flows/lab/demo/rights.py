@@ -14,6 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from random import Random
 from typing import Any, Final
 
@@ -133,7 +134,7 @@ class Rights:
         self._refused = ""  # the customer who said no
         plays = [self._play_erasure, *([self._play_withdrawal] if self.asks else [])]
         self._threads = [threading.Thread(target=self._played, args=(one,), daemon=True) for one in plays]
-        self.troubles: list[str] = []  # what ended one of them
+        self._trouble = ""  # what was in the way the last time
 
     def start(self) -> None:
         for thread in self._threads:
@@ -155,6 +156,12 @@ class Rights:
         """Leave what is under way. An erasure goes on by itself, whoever looks."""
         self._over.set()
         self.wait(1.0)
+
+    @property
+    def troubles(self) -> tuple[str, ...]:
+        """Return what was in the way of what is not done; nothing if all is."""
+        is_done = self._erasure is not None and (self._withdrawal is not None or not self.asks)
+        return () if is_done or not self._trouble else (self._trouble,)
 
     def outcome(self) -> tuple[Withdrawal | None, Erasure | None]:
         """Return what became of them; None of what is not done. To be asked when all triggers are here."""
@@ -241,8 +248,7 @@ class Rights:
         except Over:
             self._ledger.undecided(_known_by(who))
             raise
-        receipt = receipt_fault(self._deployment, request) or VERIFIED
-        left = [*remains(self._deployment, request, _named(who)), *self._still_known(who)]
+        receipt, left = self._until(lambda: self._looked_at(request, who))
         events = self._ledger.erased(_known_by(who))
         self._tell(
             "erasure", f"receipt {receipt}; {events} events gone; left: {'; '.join(left) or 'nothing'}"
@@ -263,6 +269,11 @@ class Rights:
             came_back_events=int(found["events"]),
         )
 
+    def _looked_at(self, request: PrivacyRequest, who: Person) -> tuple[str, list[str]]:
+        """Return what is to be said of the receipt, and what is left."""
+        left = [*remains(self._deployment, request, _named(who)), *self._still_known(who)]
+        return receipt_fault(self._deployment, request) or VERIFIED, left
+
     def _is_bought(self, who: Person) -> bool:
         profile = self._read("user_id", who.user_id)
         fired = any(got.cause == self._id("buys") and got.rule == ORDERS for got in self._receiver.all())
@@ -278,13 +289,15 @@ class Rights:
         customer = self._read("user_id", who.user_id)
         assert customer is not None, "it was there a moment ago"
         self._until(lambda: not self._waits(bytes.fromhex(customer["customer"])))
-        return requests.erase(self._deployment, f"user_id:{who.user_id}", by=BY).request
+        asked = self._until(lambda: requests.erase(self._deployment, f"user_id:{who.user_id}", by=BY))
+        request: PrivacyRequest = asked.request
+        return request
 
     def _followed(self, request: PrivacyRequest) -> PrivacyRequest:
         told = {Step.ASKED}
         while request.step != Step.DONE:
             self._pause(_LOOK_S)
-            request = requests.get(self._deployment, request.id)
+            request = self._until(partial(requests.get, self._deployment, request.id))
             news = {step: after for step, after in _steps(request).items() if step not in told}
             told |= news.keys()
             for step, after in news.items():
@@ -307,15 +320,17 @@ class Rights:
             play()
         except Over:
             return
-        except (MillraceError, httpx.HTTPError) as error:
-            self.troubles.append(f"{type(error).__name__}: {error}")
-            self._tell("trouble", self.troubles[-1])
 
     def _until(self, holds: Callable[[], Any], every_s: float = _LOOK_S) -> Any:
-        """Return what `holds` gives, when it is something. Raises `Over`."""
-        while not (found := holds()):
+        """Return what `holds` gives, when it is something. Parts that are being started again are waited
+        for. Raises `Over`."""
+        while True:
+            try:
+                if found := holds():
+                    return found
+            except (MillraceError, httpx.HTTPError) as error:
+                self._trouble = f"{type(error).__name__}: {error}"
             self._pause(every_s)
-        return found
 
     def _pause(self, seconds: float) -> None:
         if self._over.wait(seconds):
