@@ -15,6 +15,8 @@ from state.directory.records import Record
 from state.keys import DataKey, DataKeys
 
 _BYTES = 32
+# counted, and in no journal: nothing came of it, so a twin never hears of it
+_UNHEARD = frozenset(["dropped_for_erased"])
 _SENSITIVE = msgspec.msgpack.Decoder(Sensitive).decode
 _TRIGGER = msgspec.msgpack.Decoder(Trigger).decode
 
@@ -157,7 +159,8 @@ def directory_entries(
     offsets = {partition: position + 2 for partition, position in directory.offsets().items()}  # never 0
     yield from number_entries(b"offset", offsets)
     yield from number_entries(b"log", {str(shard): seq for shard, seq in directory.heads().items()})
-    yield from number_entries(b"stat", directory.stats())
+    heard = {name: n for name, n in directory.stats().items() if name not in _UNHEARD}
+    yield from number_entries(b"stat", heard)
     yield from number_entries(b"mark", marks)
     yield from number_entries(b"sender", senders)
     for sender, version in senders.items():

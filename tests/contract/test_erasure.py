@@ -9,8 +9,9 @@ import redis
 
 from schemas.records.consents import Consents, packed
 from schemas.records.identity_graph import Order, Put, Union, WindowCommit
-from schemas.records.shard_log import Erase
+from schemas.records.shard_log import Erase, NotSent
 from schemas.wire.triggers import Absorb
+from state.digest_entries import directory_entries
 from state.directory.policy import Policy
 from tests.contract.test_directory import everything, group
 from tests.contract.test_identity import ANON, DEVICE, MAIL, NAMES, OTHER, POST, USER, Both
@@ -84,6 +85,19 @@ def test_what_is_on_its_way_arrives_until_the_customer_is_erased(both: Make) -> 
         assert directory.sent("shard:1") == 2
     assert everything(world.memory) == before
     world.same()
+
+
+def test_what_is_dropped_about_the_erased_is_counted_and_changes_no_digest(both: Make) -> None:
+    """A refusal of the door that comes behind the erasure is in no journal: a twin never hears of it."""
+    world = both()
+    world.commit(group(USER))
+    world.commit(orders=(detach(USER.hash),))
+    late = NotSent("t1", "offer", "m1", "", "crm", "consent", "", 0)
+    for directory in (world.memory, world.workers[0]):
+        before = set(directory_entries(directory, {}, {}))
+        assert not directory.not_sent(USER.hash, late)
+        assert directory.stats()["dropped_for_erased"] == 1
+        assert set(directory_entries(directory, {}, {})) == before
 
 
 def test_of_a_former_merge_only_that_side_goes(both: Make) -> None:

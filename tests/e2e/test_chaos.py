@@ -45,6 +45,10 @@ def chaos(*options: str, timeout_s: float = 150) -> dict[str, Any]:
     assert (report["lost"], report["doubled"], report["findings"], report["losses"]) == (0, 0, [], [])
     assert report["same_as_twin"]
     assert report["triggers"] > 100
+    assert (report["stored_without_consent"], report["sent_without_consent"]) == (0, 0)
+    assert report["withheld"] > 10
+    assert report["refused"] > 10
+    assert (report["erasures"] > 1, report["erasures_incomplete"]) == (True, 0)
     return report
 
 
@@ -93,9 +97,15 @@ def got(cause: str, identity: str) -> Got:
 class History:
     """What of a twin the count looks at."""
 
-    def __init__(self, *committed: str) -> None:
+    def __init__(self, *committed: str, untold: int = 0, gone: tuple[str, ...] = ()) -> None:
         self.committed = Counter(committed)
+        self.taken = set(committed)
         self.emitted: list[Any] = []
+        self.untold = untold
+        self._gone = gone
+
+    def kept(self) -> set[str]:
+        return self.taken - {*self._gone}
 
 
 def book(**messages: Sent) -> Book:
@@ -112,6 +122,18 @@ def test_an_acknowledged_message_that_no_window_has_is_lost() -> None:
     written = book(kept=order(), gone=order(), never=order(acknowledged=False), cut=order(doubtful=True))
     history: Any = History("kept")
     assert list(_messages(written, history)) == [Loss("lost", "acknowledged, and in no window", "gone")]
+
+
+def test_what_nobody_can_tell_any_more_of_who_was_erased_is_not_lost_and_no_more_than_that() -> None:
+    written = book(kept=order(), one=order(), two=order())
+    history: Any = History("kept", untold=1)
+    assert [loss.message for loss in _messages(written, history)] == ["two"]
+
+
+def test_an_order_of_who_was_erased_needs_no_trigger() -> None:
+    history: Any = History("gone", "silent", gone=("gone",))
+    lost = list(_triggers(book(gone=order(), silent=order()), [], history, set()))
+    assert [loss.message for loss in lost] == ["silent"]
 
 
 def test_a_message_that_nobody_sent_is_doubled() -> None:

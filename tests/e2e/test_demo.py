@@ -89,7 +89,9 @@ def check(report: dict[str, Any]) -> None:
         report["events_accepted"]
         <= report["events_applied"] + report["events_rejected"] + report["duplicates_dropped"]
     )
-    assert report["triggers_delivered"] == report["triggers_emitted"] > 0
+    assert report["triggers_delivered"] + report["triggers_withheld"] == report["triggers_emitted"]
+    assert report["triggers_delivered"] > 0
+    assert report["wrong"] == []
 
 
 def test_a_counted_run_loses_nothing_doubles_nothing_and_delivers(tmp_path: Path) -> None:
@@ -103,6 +105,20 @@ def test_a_counted_run_loses_nothing_doubles_nothing_and_delivers(tmp_path: Path
     assert report["merges"] > 0
     assert 0 < report["latency_ms"]["p50"] <= report["latency_ms"]["p99"]
     assert list(tmp_path.iterdir()) == []
+    withdrawal, erasure = report["withdrawal"], report["erasure"]
+    assert (withdrawal["purpose"], withdrawal["offers_before"], withdrawal["fired_after"]) == (
+        "marketing",
+        1,
+        1,
+    )
+    assert withdrawal["sent_after"] == 0
+    assert withdrawal["why"] == "consent: the customer has refused marketing by email"
+    assert report["triggers_withheld"] >= 1
+    assert list(erasure["steps_ms"]) == ["asked", "detached", "settled", "gone", "swept", "done"]
+    assert erasure["receivers"] == {"file": "taken", "demo-receiver": "taken"}
+    assert (erasure["receipt"], erasure["left"], erasure["events_gone"]) == ("verified", [], 3)
+    assert erasure["came_back_events"] == 1
+    assert erasure["came_back_as"] != erasure["customer"]
 
 
 @pytest.mark.slow

@@ -4,9 +4,12 @@ booked_traffic  the load, and the book of it
 site            what can be hurt, and how one sees that it works
 strikes         what goes wrong
 moody_receiver  a webhook receiver with moods
+leavers         customers who want to be erased all the time
+journal_watch   when what was said could be known
 broker          a Kafka broker that can be killed
 disk            a disk that can be full
 ports           where servers listen
+consent_count   what was stored and sent, against what customers allowed
 final_count     book, profiles, triggers and an undisturbed twin, compared
 loss_report     the table
 """
@@ -23,16 +26,19 @@ import msgspec
 import structlog
 from rich.console import Console
 
-from flows.lab.chaos.booked_traffic import Book, Publisher, Store, by_http, by_kafka
+from flows.lab.chaos.booked_traffic import Book, Publisher, Store, by_http, by_kafka, name_of
 from flows.lab.chaos.broker import Broker
 from flows.lab.chaos.disk import small_disk
 from flows.lab.chaos.final_count import is_drained, judge
+from flows.lab.chaos.journal_watch import JournalWatch
+from flows.lab.chaos.leavers import DONE_S, LEAVERS, Leavers, are_done
 from flows.lab.chaos.loss_report import Report, Strike, build, shown
 from flows.lab.chaos.moody_receiver import Moody
 from flows.lab.chaos.site import APPS_TOPIC, EVENTS_TOPIC, KEY, PARTITIONS, Site, Stuck, Witness, document
 from flows.lab.chaos.strikes import Fault, faults
 from flows.lab.demo.stack import Stack
 from flows.lab.demo.trigger_receiver import Got
+from flows.runtime.deployment import Deployment
 from flows.runtime.supervisor import Patience
 from state.redis.embedded import embedded
 
@@ -92,9 +98,13 @@ def play(seconds: float, seed: int, kafka: bool, only: str | None = None) -> Rep
         publishers = {
             name: exits.enter_context(Publisher(name, store, book, seed)) for name, store in stores.items()
         }
+        watch = exits.enter_context(JournalWatch(Deployment(stack.config).journal.head))
+        people = [name_of(name, number) for name in publishers for number in range(LEAVERS)]
+        leavers = exits.enter_context(Leavers(stack.config, people, Random(f"{seed}-leavers")))
         began_s = time.monotonic()
         strikes = _strikes(site, [fault for fault in possible if not only or only in fault.name], seconds)
         took_s = time.monotonic() - began_s
+        leavers.finish()
         site.findings += [
             f"publisher {name} was not rid of its last batch"
             for name, one in publishers.items()
@@ -103,7 +113,7 @@ def play(seconds: float, seed: int, kafka: bool, only: str | None = None) -> Rep
         _drain(site)
         stack.stop()
         with embedded(site.config).running():
-            verdict = judge(site)
+            verdict = judge(site, leavers.asked, watch)
         verdict = msgspec.structs.replace(verdict, findings=[*site.findings, *verdict.findings])
     report = build(
         seed, took_s, "Kafka" if kafka else "Redis", fsync, strikes, skipped, book, crm.repeats, verdict
@@ -160,6 +170,7 @@ def _strikes(site: Site, possible: list[Fault], seconds: float) -> list[Strike]:
 
 def _drain(site: Site) -> None:
     try:
+        site.until(lambda: are_done(site.config), "not every erasure is done", DONE_S)
         site.until(lambda: is_drained(site.config), "not everything has been delivered", DRAIN_S)
     except Stuck as stuck:
         site.findings.append(str(stuck))

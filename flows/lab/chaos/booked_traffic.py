@@ -25,6 +25,11 @@ PAUSE_S = 0.05  # after a batch
 PEOPLE = 20  # of one publisher
 SESSION = range(20, 50)  # events until somebody comes back with another anonymous id
 ODD = 0.1  # of what is sent is as careless clients write it
+SAYS = (
+    0.01,
+    0.12,
+)  # of what somebody sends says something about consent: of half the people, and of the others
+ASKED = ("marketing", "personalisation")  # purposes
 # Of everybody, and nobody's own.
 COMPANY = {
     "name": "Acme",
@@ -49,6 +54,7 @@ class Sent(msgspec.Struct):
     first_s: float  # when it was sent for the first time
     acknowledged_s: float | None = None
     doubtful: bool = False  # acknowledged, and then cut out of the log on purpose
+    made: Message = {}  # as it was handed over
 
 
 class Book:
@@ -66,7 +72,7 @@ class Book:
             for message in batch:
                 person = person_of(message)
                 paid = message["properties"]["total"] if message.get("event") == ORDER else None
-                self.messages[message["messageId"]] = Sent(person, paid, now)
+                self.messages[message["messageId"]] = Sent(person, paid, now, made=message)
                 self.sessions.setdefault(person, set()).add(message["anonymousId"])
 
     def acknowledged(self, batch: Sequence[Message]) -> None:
@@ -90,10 +96,11 @@ class Book:
 
 class _Person:
     """Comes as a stranger, says who it is, shops, and comes back as a stranger; by clients of which some are
-    careless."""
+    careless. Changes its mind about consent, seldom or often."""
 
-    def __init__(self, name: str, luck: Random) -> None:
+    def __init__(self, name: str, luck: Random, says: float) -> None:
         self.name = name
+        self._says = says
         number = blake2b(name.encode(), digest_size=12).digest()
         called = "".join(chr(ord("a") + byte % 26) for byte in number)
         born = f"{1940 + number[0] % 60}-{1 + number[1] % 12:02}-{1 + number[2] % 28:02}"
@@ -105,6 +112,20 @@ class _Person:
         self._left = 0
 
     def next(self, message: str) -> Message:
+        made = self._next(message)
+        return self._saying(made) if self._luck.random() < self._says else made
+
+    def _saying(self, made: Message) -> Message:
+        """Say yes or no, as apps do it and as banners do it."""
+        granted = self._luck.random() < 0.5
+        things = ASKED if self._luck.random() < 0.4 else ASKED[:1]
+        if made["type"] == "identify":
+            said = {f"consent.{thing}": granted for thing in things}
+            return made | {"traits": made["traits"] | said}
+        banner = {"consent": {"categoryPreferences": dict.fromkeys(things, granted)}}
+        return made | {"context": banner}
+
+    def _next(self, message: str) -> Message:
         luck = self._luck
         if self._left == 0:
             self._session, self._left, self.known = self._session + 1, luck.choice(SESSION), False
@@ -171,6 +192,11 @@ class _Person:
         return f"{self.name}-visit-{self._session}"
 
 
+def name_of(publisher: str, number: int) -> str:
+    """Return the user id of one of its people."""
+    return f"{publisher}-{number}"
+
+
 class Publisher:
     """A context: publishes while it lasts. `finish` sends what makes every stranger known, and waits for the
     last acknowledgement."""
@@ -179,7 +205,7 @@ class Publisher:
         luck = Random(f"{seed}-{name}")
         self._name, self._store, self._book = name, store, book
         self._luck = luck
-        self._people = [_Person(f"{name}-{number}", luck) for number in range(PEOPLE)]
+        self._people = [_Person(name_of(name, number), luck, SAYS[number % 2]) for number in range(PEOPLE)]
         self._number = itertools.count(1)
         self._over, self._gone = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)

@@ -55,6 +55,13 @@ class Report(msgspec.Struct, frozen=True):
     doubled: int
     same_as_twin: bool
     digest: str
+    withheld: int  # events that are not kept, as their customers want it
+    refused: int  # triggers that the door refused, as their customers want it
+    stored_without_consent: int  # and what was withheld though it was allowed
+    sent_without_consent: int
+    erasures: int  # each with a receipt that is genuine, and with nothing left
+    erasures_incomplete: int
+    erasures_cut: int  # asked for in a moment that Redis lost
     over_budget: int  # strikes after which it took longer than it may
     findings: list[str]
     losses: list[Loss]  # the first few
@@ -66,7 +73,9 @@ class Report(msgspec.Struct, frozen=True):
     def good(self) -> bool:
         """Say whether nothing was lost or doubled. How fast it was is another question: that depends on the
         machine."""
-        return not (self.lost or self.doubled or self.findings) and self.same_as_twin and self.triggers > 0
+        wrong = self.lost or self.doubled or self.findings
+        against = self.stored_without_consent or self.sent_without_consent or self.erasures_incomplete
+        return not (wrong or against) and self.same_as_twin and self.triggers > 0
 
 
 def rows(strikes: Sequence[Strike], losses: Sequence[Loss], book: Book) -> list[Row]:
@@ -136,8 +145,20 @@ def build(
         doubled=kinds["doubled"],
         same_as_twin=verdict.same,
         digest=verdict.digest,
+        withheld=verdict.withheld,
+        refused=verdict.refused,
+        stored_without_consent=len(verdict.stored_without_consent),
+        sent_without_consent=len(verdict.sent_without_consent),
+        erasures=verdict.erasures.done,
+        erasures_incomplete=len(verdict.erasures.incomplete),
+        erasures_cut=verdict.erasures.cut,
         over_budget=sum(strike.budgeted and (strike.processing_s or 0) > BUDGET_S for strike in strikes),
-        findings=verdict.findings,
+        findings=[
+            *verdict.findings,
+            *(f"consent: {what}" for what in verdict.stored_without_consent[:SHOWN]),
+            *(f"sent without consent: {what}" for what in verdict.sent_without_consent[:SHOWN]),
+            *(f"erasure {what}" for what in verdict.erasures.incomplete[:SHOWN]),
+        ],
         losses=verdict.losses[:SHOWN],
         skipped=skipped,
         faults=rows(strikes, verdict.losses, book),
@@ -167,6 +188,9 @@ def shown(report: Report) -> RenderableType:
         f"{report.repeated:,} of them delivered again",
         f"the state {'equals' if report.same_as_twin else 'DIFFERS FROM'} "
         f"that of the undisturbed twin: {report.digest}",
+        f"{report.withheld:,} events and {report.refused:,} triggers held back, as their customers want it; "
+        f"stored without consent: {report.stored_without_consent}, sent: {report.sent_without_consent}; "
+        f"{report.erasures} customers erased, {report.erasures_incomplete} not wholly",
         "* from the end of the trouble; else from the kill or the stop",
     ]
     if report.cut or report.taken_back:

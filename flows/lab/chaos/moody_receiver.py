@@ -37,7 +37,8 @@ class Moody(Receiver):
         ).start()
         return self
 
-    def take(self, headers: dict[str, str], body: bytes) -> int:
+    def take(self, headers: dict[str, str], body: bytes, arrived_ms: int | None = None) -> int:
+        arrived_ms = time.time_ns() // 1_000_000 if arrived_ms is None else arrived_ms
         if self.slow_s:
             time.sleep(self.slow_s)
         if self._is_down:
@@ -45,7 +46,7 @@ class Moody(Receiver):
         if self.status:
             self.refused += 1
             return self.status
-        return super().take(headers, body)
+        return super().take(headers, body, arrived_ms)
 
     def odd_answer(self) -> bytes | None:
         self._odd_every = int(self.odd)  # all or none

@@ -27,7 +27,8 @@ from state.redis.embedded import Embedded, die_with_parent, embedded
 from state.redis.servers import is_server
 
 CRM, GONE = "crm", "gone"  # connectors; the second is the one that answers 410 some day
-ON_ORDER, LEFT_CART = "ordered", "left_cart"  # rules
+ON_ORDER, LEFT_CART, OFFER = "ordered", "left_cart", "offer"  # rules
+MARKETING = "marketing"  # the purpose of the last
 KEY = "chaos"
 SHARDS, PARTITIONS = 8, 2
 EVENTS_TOPIC, APPS_TOPIC = "chaos.events", "chaos.apps"
@@ -75,6 +76,7 @@ def document(folder: Path, fsync: str, crm: Moody, gone: Moody, bootstrap: str) 
                 "purpose": "service",
                 "to": [CRM],
             },
+            {"name": OFFER, "on": {"event": ORDER}, "purpose": MARKETING, "channel": "email", "to": [CRM]},
         ],
         "connector": [
             {"name": name, "url": receiver.url, "secrets": [receiver.secret], **hook}
@@ -132,6 +134,7 @@ class Site:
         self.findings: list[str] = []  # what no figure tells
         self.went_back = False  # Redis lost a tail: what it said in that time it may say again, or not
         self.samples: deque[tuple[float, Path, int]] = deque(maxlen=_SAMPLES)
+        self.paused_ms: list[tuple[int, int]] = []  # deliver stood still, and may have held what it was told
         self._witness = witness
         self._over = threading.Event()
 

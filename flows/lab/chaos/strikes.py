@@ -20,6 +20,7 @@ from flows.runtime.deployment import Deployment
 from flows.runtime.snapshots import sender
 from schemas.records.outbox_lanes import Lane
 from state.directory.matches import PARTITION
+from state.privacy_requests import PrivacyRequests
 
 FLOWS_IN_THE_WAY = ("gateway", "resolve", "profile", "deliver")
 CLOCKED = ("gateway", "resolve", "profile", "learn")
@@ -57,6 +58,7 @@ def faults(site: Site, small_disk: bool) -> tuple[list[Fault], list[str]]:
         Fault("kill -9 learn", kill_learn, True),
         Fault("kill -9 match", kill_match, True),
         Fault("kill -9 archive", kill_archive, True),
+        Fault("kill -9 privacy", kill_privacy),
         Fault("kill -9 redis-server", partial(kill_in_the_way, flow="redis"), True),
         Fault("zombie resolve", partial(zombie, flow="resolve"), True),
         Fault("zombie profile", partial(zombie, flow="profile"), True),
@@ -143,6 +145,19 @@ def kill_archive(site: Site) -> float:
     return time.monotonic() - killed_s
 
 
+def kill_privacy(site: Site) -> float:
+    """Kill `privacy`. It works again when an erasure has come further than it had when it died."""
+    store = Deployment(site.config).privacy_requests
+    killed_s = site.kill("privacy")
+    before = site.until(lambda: _steps_taken(store), "Redis does not say how far erasures are")
+    site.until(lambda: _steps_taken(store) > before, "no erasure has come further since the kill")
+    return time.monotonic() - killed_s
+
+
+def _steps_taken(store: PrivacyRequests) -> int:
+    return sum(len(request.times) - 1 for request in store.everything())  # the first is that it was asked
+
+
 def kill_broker(site: Site) -> float:
     """Kill the broker. Time counts from the moment that it answers again: how long it takes to start is its
     own affair."""
@@ -160,6 +175,7 @@ def zombie(site: Site, flow: str) -> float | None:
     """Stop all workers of a flow while replacements take over, then let them go on. Of two writers exactly
     one must survive."""
     originals = site.until(lambda: site.processes(flow), f"there is no {flow} to stop")
+    stopped_ms = time.time_ns() // 1_000_000
     for original in originals:
         original.suspend()
     stopped_s = time.monotonic()
@@ -178,6 +194,8 @@ def zombie(site: Site, flow: str) -> float | None:
         for original in originals:
             with suppress(psutil.NoSuchProcess):  # refused, and buried by its supervisor
                 original.resume()
+        if flow == "deliver":
+            site.paused_ms.append((stopped_ms, time.time_ns() // 1_000_000))
     return took_s
 
 

@@ -7,6 +7,8 @@ stack             runs millrace
 audit             that truth, against what the state holds
 figures           what the engine says about itself
 follow            one customer's story
+rights            one who withdraws a consent, and one who is erased
+refusals          what was not sent, and why
 screen            the live view
 closing_report    what it ends with
 """
@@ -28,10 +30,12 @@ from rich.live import Live
 from rich.text import Text
 
 from flows.lab.demo.audit import Ledger, audit
-from flows.lab.demo.closing_report import Report, build, table
+from flows.lab.demo.closing_report import Decided, Report, build, table
 from flows.lab.demo.figures import Figures, Observer
 from flows.lab.demo.follow import Follower
 from flows.lab.demo.publisher import Publisher
+from flows.lab.demo.refusals import Refusals
+from flows.lab.demo.rights import Rights
 from flows.lab.demo.screen import Screen
 from flows.lab.demo.shop import Shop
 from flows.lab.demo.stack import Stack, configuration
@@ -64,13 +68,14 @@ class Patience(msgspec.Struct, frozen=True):
     last: float = 5.0  # for the last triggers to arrive
     profile: float = 10.0  # for one of the profiles
     stop: float = 15.0  # for millrace to end
+    rights: float = 45.0  # for who withdraws, and who is erased, to see it done
     still: float = (
         2.0  # where nothing has been applied for so long nothing is on its way any more: it is lost
     )
 
 
 # Who pressed Ctrl-C waits for fifteen seconds at most; what has not come by then is said, and is not lost.
-_PRESSED = Patience(flush=2.0, quiet=4.0, audit=3.0, last=0.5, profile=1.0, stop=4.0, still=10.0)
+_PRESSED = Patience(flush=2.0, quiet=4.0, audit=3.0, last=0.5, profile=1.0, stop=4.0, rights=0.0, still=10.0)
 _PRESSED_S = (
     10.0  # until it is counted, however long each of these takes on a machine that is too busy for them
 )
@@ -137,10 +142,15 @@ def _play(
     before = observer.look()
     began_ms = time.time_ns() // 1_000_000
     ledger = Ledger()
+    refusals = Refusals(deployment)
     patience, progress, end = Patience(), _Progress(console), math.inf
     with Publisher(
         Shop(SEED, began_ms // 1000, RATE).items(), stack.url, ledger, follower.published
     ) as publisher:
+        rights = Rights(
+            deployment, publisher, receiver, ledger, refusals, observer.profile, run=began_ms // 1000
+        )
+        rights.start()
         try:
             if console is None:
                 _wait(stack, publisher, seconds)
@@ -148,20 +158,22 @@ def _play(
                 _show(
                     stack,
                     publisher,
-                    Screen(observer, before, publisher, receiver, follower, stack.url),
+                    Screen(observer, before, publisher, receiver, follower, stack.url, rights.lines),
                     console,
                     seconds,
                 )
+            _wait_for(rights, stack, publisher, progress, patience.rights)
         except KeyboardInterrupt:
             sys.stderr.write("millrace demo: finishing, within 15 s; Ctrl-C again gives up\n")
             patience, end = _PRESSED, time.monotonic() + _PRESSED_S
             observer.hurry(patience.profile)
             stack.patience_s = patience.stop
+        rights.stop()
         took_s = (time.time_ns() // 1_000_000 - began_ms) / 1000
         publisher.stop(
             patience.flush, lambda pending: progress.tell(f"{pending:,} events are not acknowledged yet")
         )
-    settling = _Settling(stack, observer, before, publisher, receiver, progress)
+    settling = _Settling(stack, observer, before, publisher, receiver, refusals, progress)
     settling.wait(min(end, time.monotonic() + patience.quiet), patience.still)
     houses = ledger.households()[:_HOUSEHOLDS_MAX]
     verdict = audit(
@@ -172,9 +184,28 @@ def _play(
         hurried=patience is _PRESSED,
     )
     figures, got, busy = settling.wait(min(end, time.monotonic() + patience.last), patience.still)
+    decided = Decided(
+        withheld=frozenset(refused.id for refused in refusals.all()),
+        outcome=rights.outcome(),
+        troubles=() if patience is _PRESSED else rights.troubles,
+        due=("withdrawal", "erasure") if rights.asks else ("erasure",),
+        excused=patience is _PRESSED,
+    )
     observer.close()
     progress.tell("millrace stops", at_once=True)
-    return build(took_s, publisher, ledger, figures, receiver, got, began_ms, verdict, _looking(config), busy)
+    return build(
+        took_s,
+        publisher,
+        ledger,
+        figures,
+        receiver,
+        got,
+        began_ms,
+        verdict,
+        _looking(config),
+        busy,
+        decided,
+    )
 
 
 class _Progress:
@@ -208,6 +239,16 @@ def _wait(stack: Stack, publisher: Publisher, seconds: float | None) -> None:
         time.sleep(0.1)
 
 
+def _wait_for(
+    rights: Rights, stack: Stack, publisher: Publisher, progress: _Progress, timeout_s: float
+) -> None:
+    """The shop goes on until they are done."""
+    until = time.monotonic() + timeout_s
+    while not rights.wait(0.1) and time.monotonic() < until:
+        _check(stack, publisher)
+        progress.tell("one withdraws a consent and one is erased: not done yet")
+
+
 def _show(
     stack: Stack, publisher: Publisher, screen: Screen, console: Console, seconds: float | None
 ) -> None:
@@ -238,9 +279,10 @@ class _Settling:
         before: Figures,
         publisher: Publisher,
         receiver: Receiver,
+        refusals: Refusals,
         progress: _Progress,
     ) -> None:
-        self._parts = stack, observer, publisher, receiver
+        self._parts = stack, observer, publisher, receiver, refusals
         self._before, self._progress = before, progress
         self._last, self._still_since = (-1, -1, -1), time.monotonic()
         self._figures = Figures()
@@ -252,17 +294,19 @@ class _Settling:
         Timers go on firing, so figures and triggers are of one moment: what had arrived before the figures
         were read.
         """
-        stack, observer, publisher, receiver = self._parts
+        stack, observer, publisher, receiver, refusals = self._parts
+        refused = 0
         while True:
             stack.check()
             got = receiver.all()
             with suppress(httpx.HTTPError, MillraceError):  # as above
                 self._figures = observer.look().since(self._before)
+                refused = len(refusals.all())
             figures = self._figures
             now = (figures.applied, figures.duplicates, figures.rejects)
             if now != self._last:
                 self._last, self._still_since = now, time.monotonic()
-            complete = sum(now) >= publisher.accepted and len(got) >= figures.emitted
+            complete = sum(now) >= publisher.accepted and len(got) + refused >= figures.emitted
             still_s = time.monotonic() - self._still_since
             if complete and still_s >= _STABLE_S:
                 return figures, got, False

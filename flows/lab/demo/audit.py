@@ -1,7 +1,8 @@
 """The independent count: what the publisher had acknowledged, against what the state holds and the receiver
 got.
 
-    Ledger   what was sent, grouped into the people that it must lead to (a union-find over plain identifiers)
+    Ledger   what was sent, grouped into the people that it must lead to (a union-find over plain
+             identifiers); what an erasure removes is removed here as well
     audit    reads every one of those people back through the gateway, and compares
 
 Nothing here trusts a counter of the engine where it can count by itself: an event is lost when no profile has
@@ -80,6 +81,7 @@ class Ledger:
         self._parent: dict[Identifier, Identifier] = {}
         self._events: Counter[Identifier] = Counter()
         self._unsure: Counter[Identifier] = Counter()
+        self._erased = 0
         self.orders: dict[str, int] = {}  # messageId -> when it was handed to the client, Unix ms
 
     def sent(self, message: Mapping[str, Any], at_ms: int) -> None:
@@ -98,10 +100,33 @@ class Ledger:
             self._unsure[identifiers(message)[0]] += 1
             self.orders.pop(message["messageId"], None)
 
-    def totals(self) -> tuple[int, int]:
-        """Return the numbers of unique valid events, and how many of these are in doubt."""
+    def erased(self, known_by: Iterable[Identifier]) -> int:
+        """Note that whoever had these identifiers was erased, and return how many events went. Nothing of
+        what was sent before may be in a profile from now on; what comes later has nothing to do with it."""
         with self._lock:
-            return self._events.total(), self._unsure.total()
+            gone = set(known_by)
+            house = {self._root(identifier) for identifier in gone}
+            gone |= {each for each in {*self._events, *self._parent} if self._root(each) in house}
+            went = sum(self._events[each] for each in gone)
+            for each in gone:
+                self._parent.pop(each, None)
+                self._unsure.pop(each, None)
+                self._events[each] = 0  # still audited: nobody may be known by it
+            self._erased += went
+            return went
+
+    def undecided(self, known_by: Iterable[Identifier]) -> None:
+        """Note that an erasure of whoever had these identifiers is under way: all of what was sent may be
+        there, or nothing."""
+        with self._lock:
+            for each in known_by:
+                self._unsure[each] = self._events[each]
+
+    def totals(self) -> tuple[int, int]:
+        """Return the numbers of unique valid events, those of who was erased included, and how many of these
+        are in doubt."""
+        with self._lock:
+            return self._events.total() + self._erased, self._unsure.total()
 
     def households(self) -> list[Household]:
         with self._lock:

@@ -2,8 +2,8 @@
 is well."""
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
-from typing import Any
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import Any, Literal
 
 import msgspec
 from rich.table import Table
@@ -11,6 +11,7 @@ from rich.table import Table
 from flows.lab.demo.audit import Ledger, Verdict
 from flows.lab.demo.figures import Figures, percentile
 from flows.lab.demo.publisher import Publisher
+from flows.lab.demo.rights import Erasure, Withdrawal, short
 from flows.lab.demo.stack import CONNECTOR, ORDERS
 from flows.lab.demo.trigger_receiver import Got, Receiver
 from flows.logic.models.best_action import NAME as BEST_ACTION
@@ -29,6 +30,22 @@ class Learnt(msgspec.Struct, frozen=True):
     examples: int
     version: int  # last announced; 0 is none yet
     triggers: int  # of rules that look at its score
+
+
+Right = Literal["withdrawal", "erasure"]
+
+
+class Decided(msgspec.Struct, frozen=True):
+    """What became of who decided about their own data."""
+
+    withheld: frozenset[str] = frozenset()  # triggers that fired and that the door refused
+    outcome: tuple[Withdrawal | None, Erasure | None] = (None, None)
+    troubles: tuple[str, ...] = ()
+    due: tuple[Right, ...] = ()  # what was to be done
+    excused: bool = False  # it was ended before that
+
+
+NOBODY = Decided()
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -50,6 +67,7 @@ class Report(msgspec.Struct, frozen=True):
     merges: int
     triggers_emitted: int
     triggers_delivered: int  # distinct ids
+    triggers_withheld: int  # emitted, and refused at the door: their customers do not allow it
     triggers_repeated: int  # ids that came again, as at-least-once delivery may
     latency_ms: Percentiles  # event at the gateway -> trigger committed
     publish_to_webhook_ms: Percentiles  # order handed to the client -> its trigger at the receiver
@@ -62,11 +80,14 @@ class Report(msgspec.Struct, frozen=True):
     misread: int  # unreadable requests that the gateway took
     models: dict[str, Learnt] = {}
     actions: dict[str, int] = {}  # how often each was chosen as the best
+    withdrawal: Withdrawal | None = None  # None: it was ended before that was done
+    erasure: Erasure | None = None
+    wrong: list[str] = []  # what of these two is not as it should be
 
     @property
     def good(self) -> bool:
         return self.triggers_delivered > 0 and not (
-            self.lost or self.doubled or self.split or self.mixed or self.forged or self.misread
+            self.lost or self.doubled or self.split or self.mixed or self.forged or self.misread or self.wrong
         )
 
 
@@ -81,6 +102,7 @@ def build(
     verdict: Verdict,
     looking: Mapping[str, Collection[str]] = {},
     busy: bool = False,
+    decided: Decided = NOBODY,
 ) -> Report:
     """Return the report. `figures` and what had `arrived` are of one moment, when all was quiet. `looking`:
     of each model the rules that look at its score.
@@ -104,7 +126,9 @@ def build(
     lost_events = max(verdict.lost, sent - unsure - figures.applied)
     lost_rejects = publisher.malformed - figures.malformed
     unfired = len(ledger.orders.keys() - orders.keys()) - on_its_way  # a trigger follows its event
-    lost_triggers = max(figures.emitted - len(got), unfired) - undelivered
+    settled = {trigger.id for trigger in got} | decided.withheld
+    lost_triggers = max(figures.emitted - len(settled), unfired) - undelivered
+    withdrawal, erasure = decided.outcome
     return Report(
         seconds=round(seconds, 1),
         events_published=publisher.published,
@@ -118,6 +142,7 @@ def build(
         merges=figures.united,
         triggers_emitted=figures.emitted,
         triggers_delivered=len(got),
+        triggers_withheld=len(decided.withheld),
         triggers_repeated=receiver.repeats,
         latency_ms=Percentiles(percentile(latencies, 0.50), percentile(latencies, 0.99)),
         publish_to_webhook_ms=Percentiles(percentile(on_the_way, 0.50), percentile(on_the_way, 0.99)),
@@ -138,7 +163,19 @@ def build(
         }
         | taught(figures, got),
         actions=figures.actions,
+        withdrawal=withdrawal,
+        erasure=erasure,
+        wrong=[*_wrong(decided, withdrawal, erasure)],
     )
+
+
+def _wrong(decided: Decided, withdrawal: Withdrawal | None, erasure: Erasure | None) -> Iterator[str]:
+    yield from decided.troubles
+    yield from withdrawal.faults() if withdrawal is not None else ()
+    yield from erasure.faults() if erasure is not None else ()
+    if not decided.excused:
+        done = {"withdrawal": withdrawal, "erasure": erasure}
+        yield from (f"the {what} was not done in time" for what in decided.due if done[what] is None)
 
 
 def taught(figures: Figures, got: Iterable[Got]) -> dict[str, Learnt]:
@@ -179,7 +216,8 @@ def _verdict(report: Report) -> str:
     unsure = (
         f"; {report.events_unacknowledged:,} were never acknowledged" if report.events_unacknowledged else ""
     )
-    return f"nothing lost, nothing doubled{unfinished}{unsure}"
+    kept = ", a withdrawal honoured, an erasure whole" if report.withdrawal and report.erasure else ""
+    return f"nothing lost, nothing doubled{kept}{unfinished}{unsure}"
 
 
 def table(report: Report) -> Table:
@@ -194,5 +232,35 @@ def table(report: Report) -> Table:
                 )
                 shown.add_row(f"model {model}", said)
             continue
+        if name in ("withdrawal", "erasure", "wrong"):
+            continue
         shown.add_row(name.replace("_", " "), _shown(value))
+    for name, said in _decided(report):
+        shown.add_row(name, said)
     return shown
+
+
+def _decided(report: Report) -> Iterator[tuple[str, str]]:
+    """Yield what is to be read of who withdrew and who was erased, and of what is wrong with it."""
+    if (taken_back := report.withdrawal) is not None:
+        yield (
+            "withdrawal",
+            f"{short(taken_back.customer)} took back {taken_back.purpose}; the door refused after "
+            f"{taken_back.held_after_ms:,} ms; sent since: {taken_back.sent_after}",
+        )
+        yield "not sent, because", taken_back.why
+    if (erasure := report.erasure) is not None:
+        steps = " · ".join(f"{step} {after:,} ms" for step, after in erasure.steps_ms.items())
+        yield "erasure", f"{short(erasure.customer)}: {steps}"
+        receivers = " · ".join(f"{name} {said}" for name, said in erasure.receivers.items())
+        yield "receipt", f"{erasure.receipt} · receivers: {receivers or 'none'}"
+        yield (
+            "left of the erased",
+            "; ".join(erasure.left) or f"nothing; {erasure.events_gone} events are gone",
+        )
+        yield (
+            "came back",
+            f"as {short(erasure.came_back_as)}, somebody new, with {erasure.came_back_events} event",
+        )
+    for fault in report.wrong:
+        yield "WRONG", fault

@@ -49,6 +49,7 @@ class Publisher:
         ] = {}  # messageId -> handed to a client, and neither acknowledged nor given up yet
         self._clients = {channel: self._client(channel, key, url) for channel, key in WRITE_KEYS.items()}
         self._plain = _Plain(url, self._acknowledged)
+        self._besides: queue.SimpleQueue[Item] = queue.SimpleQueue()
         self._pacer = ThreadPoolExecutor(1, thread_name_prefix="publisher")
         self._pacing: Future[None] | None = None
         self.published = 0
@@ -101,6 +102,12 @@ class Publisher:
         if self._pacing is not None and self._pacing.done():
             self._pacing.result()
 
+    def besides(self, *items: Item) -> None:
+        """Publish these as soon as may be, whatever their time on the shop's clock, in this order. May be
+        called from any thread, until `stop`."""
+        for item in items:
+            self._besides.put(item)
+
     def stop(self, timeout_s: float, told: Callable[[int], None] = lambda _pending: None) -> bool:
         """Send nothing new, and wait until everything is acknowledged. False if that takes longer than
         `timeout_s`: the rest is in doubt.
@@ -129,7 +136,12 @@ class Publisher:
             ahead_s = opened_ms / 1000 + item.at_s - time.time()
             if self._stopping.wait(max(0.0, ahead_s)):
                 return
+            self._publish_besides()
             self._publish(item, opened_ms + round(item.at_s * 1000))
+
+    def _publish_besides(self) -> None:
+        while not self._besides.empty():
+            self._publish(self._besides.get(), time.time_ns() // 1_000_000)
 
     def _publish(self, item: Item, at_ms: int) -> None:
         self._watch(item, at_ms)

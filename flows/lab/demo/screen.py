@@ -1,8 +1,9 @@
-"""The live view: what flows, how fast, how far behind, and one customer's story."""
+"""The live view: what flows, how fast, how far behind, who decides about their data, and one customer's
+story."""
 
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from rich.cells import cell_len
@@ -21,8 +22,12 @@ _RATE_OVER = 10  # looks; the rate is that between the oldest and the newest
 _LATEST = 2_000  # triggers that the percentiles are over
 _FRAME, _EDGES = 2, 4  # lines and columns of a panel around what it holds
 _BETWEEN = 2  # columns between a name and its figure
+_LEAST = 3  # lines of a panel that holds one
 _STORY_MIN = 5  # lines of the last panel, if it has so much to tell
 _AT, _WHERE = 13, 10  # columns of a line's time and channel
+
+DECIDED = "Two who decide about their data"
+Line = tuple[str, str, str]  # time, where, what
 
 _COLOURS = {
     "web": "cyan",
@@ -32,6 +37,9 @@ _COLOURS = {
     "desk": "bright_blue",
     "profile": "green",
     "trigger": "bold red",
+    "consent": "bold yellow",
+    "erasure": "bold magenta",
+    "trouble": "bold red",
 }
 
 
@@ -46,7 +54,10 @@ class Screen:
         receiver: Receiver,
         follower: Follower,
         url: str,
+        decided: Callable[[], Sequence[Line]] = tuple,
     ) -> None:
+        """Take `decided`: what those did who decide about their own data, oldest first."""
+        self._decided = decided
         self._observer = observer
         self._publisher = publisher
         self._receiver = receiver
@@ -63,18 +74,22 @@ class Screen:
         figures = now.since(self._before)
         self._looks.append((time.monotonic(), figures.applied))
         head, rows = self._head(figures, width), _rows(_tables(figures, now), width)
-        story = self._told(console, width)
+        story = _measured(console, width, self._follower.look(self._observer.profile, _now_ms()))
+        decided = _measured(console, width, self._decided())
         left = height - head.height
+        wanted = sum(_wanted(row) for row in rows)
+        said = _decided_height(decided, left - wanted - _STORY_MIN, left - _LEAST * len(rows) - _STORY_MIN)
         told = min(
             sum(lines for lines, _ in story) + _FRAME,
-            max(_STORY_MIN, left - sum(_wanted(row) for row in rows)),
+            max(_STORY_MIN, left - said - wanted),
         )
-        heights = _shared([_wanted(row) for row in rows], left - told)
+        heights = _shared([_wanted(row) for row in rows], left - said - told)
         layout = Layout()
         layout.split_column(
             Layout(head.panel, size=head.height),
             *(_row(row, height) for row, height in zip(rows, heights, strict=True)),
-            Layout(_story(story, left - sum(heights) - _FRAME)),
+            *([Layout(_story(DECIDED, decided, said - _FRAME), size=said)] if said else []),
+            Layout(_story("One customer", story, left - said - sum(heights) - _FRAME)),
         )
         return layout
 
@@ -107,12 +122,6 @@ class Screen:
             len(shown) // columns + _FRAME,
         )
 
-    def _told(self, console: Console, width: int) -> list["_Told"]:
-        """Each line of the story with how many it takes on the screen, oldest first."""
-        room = max(1, width - _EDGES - _AT - _WHERE)
-        lines = self._follower.look(self._observer.profile, time.time_ns() // 1_000_000)
-        return [(len(Text(line[2]).wrap(console, room)), line) for line in lines]
-
     def _rate(self) -> float:
         (began, first), (ended, last) = self._looks[0], self._looks[-1]
         return (last - first) / (ended - began) if ended > began else 0.0
@@ -136,7 +145,24 @@ class _Counted(NamedTuple):
         return max(names + _BETWEEN + figures, cell_len(self.title) + _BETWEEN) + _EDGES
 
 
-_Told = tuple[int, tuple[str, str, str]]
+_Told = tuple[int, Line]
+
+
+def _measured(console: Console, width: int, lines: Sequence[Line]) -> list[_Told]:
+    """Return each line with how many it takes on the screen, oldest first."""
+    room = max(1, width - _EDGES - _AT - _WHERE)
+    return [(len(Text(line[2]).wrap(console, room)), line) for line in lines]
+
+
+def _decided_height(decided: list[_Told], free: int, at_most: int) -> int:
+    """Return how many lines its panel takes: what is free, or what its newest needs if there is room at
+    all."""
+    if not decided:
+        return 0
+    newest = decided[-1][0] + _FRAME
+    if newest > at_most:
+        return 0
+    return min(sum(lines for lines, _ in decided) + _FRAME, max(newest, free))
 
 
 def _tables(figures: Figures, now: Figures) -> list[_Counted]:
@@ -202,7 +228,7 @@ def _panel(table: _Counted, lines: int) -> Panel:
     return Panel(grid, title=table.title, subtitle=f"{more} more" if more > 0 else None, border_style="dim")
 
 
-def _story(story: list[_Told], height: int) -> Panel:
+def _story(title: str, story: list[_Told], height: int) -> Panel:
     """The newest that have room."""
     grid = Table.grid()
     for width in (_AT, _WHERE):
@@ -216,7 +242,11 @@ def _story(story: list[_Told], height: int) -> Panel:
         shown.append(line)
     for at, where, what in reversed(shown):
         grid.add_row(Text(at, "dim"), Text(where, _COLOURS.get(where, "")), Text(what))
-    return Panel(grid, title="One customer", border_style="cyan")
+    return Panel(grid, title=title, border_style="cyan")
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
 
 
 def _cells(text: Text) -> int:

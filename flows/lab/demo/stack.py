@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any, Self
 
 import httpx
+import msgspec
 
 from flows.lab.demo.shop import WRITE_KEYS
 from flows.lab.demo.trigger_receiver import Receiver
-from schemas.config import Config, Gateway
+from schemas.config import Config, Consent, Gateway
 from schemas.config.toml import DEFAULT, load
 from schemas.errors import Unreachable
 from state.redis.embedded import die_with_parent
@@ -25,6 +26,7 @@ from state.redis.embedded import die_with_parent
 CONNECTOR = "demo-receiver"
 ORDERS = "demo_order"  # fires once for each order, so that triggers can be counted against what was published
 SOON = {"horizon": "5s", "every": "2s"}  # of all models
+OFFER, WISHED = "demo_offer", "Product Added to Wishlist"  # fires on this event, for a purpose that is asked
 TIMER = "5s"  # timers of the rules, which wait for minutes or hours in earnest
 
 _MAIN = "flows.lab.demo.defect"  # millrace, with a defect planted in it
@@ -73,6 +75,9 @@ def configuration(base: Path | None, folder: Path | None, receiver: Receiver) ->
         *document.get("trigger", ()),
         {"name": ORDERS, "on": {"event": "Order Completed"}, "action": "thank", "purpose": "service"},
     ]
+    if purpose := _asked(document):
+        offer = {"action": "offer", "channel": "email", "purpose": purpose}
+        rules.append({"name": OFFER, "on": {"event": WISHED}} | offer)
     for rule in rules:
         rule["to"] = [*rule.get("to", ()), CONNECTOR]
         if "within" in rule["on"]:
@@ -87,6 +92,18 @@ def configuration(base: Path | None, folder: Path | None, receiver: Receiver) ->
     }
     document["connector"] = [*document.get("connector", ()), webhook]
     return document
+
+
+def _asked(document: Mapping[str, Any]) -> str:
+    """Return a purpose that customers are asked about: marketing, where there is such a one; empty if none
+    is."""
+    told = document.get("consent", {}).get("purpose")
+    purposes = [
+        (purpose["name"], purpose.get("required", False))
+        for purpose in (told or map(msgspec.structs.asdict, Consent().purpose))
+    ]
+    asked = [name for name, required in purposes if not required]
+    return next((name for name in asked if name == "marketing"), next(iter(asked), ""))
 
 
 class Stack:

@@ -16,6 +16,8 @@ from typing import Any, Final, Self
 import msgspec
 from standardwebhooks import Webhook, WebhookVerificationError
 
+from flows.services.subjects.telling import ACTION as DELETE
+
 _LOOK_EVERY_S = 0.05  # for the end of the `with`
 
 
@@ -48,6 +50,7 @@ class Got(msgspec.Struct, frozen=True):
     reasons: dict[str, Any]
     receipt: dict[str, int]
     arrived_ms: int
+    purpose: str = ""
 
     @property
     def occasion(self) -> tuple[str, ...]:
@@ -82,6 +85,7 @@ class Receiver:
     def __init__(self, watch: Callable[[Got], None], odd_every: int = 0) -> None:
         self.secret = "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
         self.got: dict[str, Got] = {}  # by id
+        self.deletions: dict[str, Got] = {}  # requests to delete a customer, by id: no triggers of a rule
         self.repeats = 0  # the same id again, as at-least-once delivery may
         self.forged = 0  # signature wrong or missing
         self.refused = 0  # requests that it answered oddly, or with a status that it was told to
@@ -122,10 +126,10 @@ class Receiver:
         with self._lock:
             return [latency for got in self.got.values() if (latency := got.latency_ms) is not None]
 
-    def take(self, headers: dict[str, str], body: bytes) -> int:
+    def take(self, headers: dict[str, str], body: bytes, arrived_ms: int | None = None) -> int:
         """Take a delivery, and return the status to answer with: 204, or 401 for a signature that is not
-        ours."""
-        arrived_ms = time.time_ns() // 1_000_000
+        ours. `arrived_ms`: when, where that was not just now."""
+        arrived_ms = time.time_ns() // 1_000_000 if arrived_ms is None else arrived_ms
         try:
             self._webhook.verify(body, headers, json_parse=False)
         except WebhookVerificationError:
@@ -141,7 +145,12 @@ class Receiver:
             reasons=data["reasons"],
             receipt=data["receipt"],
             arrived_ms=arrived_ms,
+            purpose=data["purpose"],
         )
+        if data["action"] == DELETE:
+            with self._lock:
+                self.deletions.setdefault(got.id, got)
+            return 204
         with self._lock:
             new = got.id not in self.got
             self.repeats += not new

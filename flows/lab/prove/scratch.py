@@ -51,9 +51,9 @@ class Collector(Moody):
         super().__init__(_nobody)
         self.bodies: list[bytes] = []
 
-    def take(self, headers: dict[str, str], body: bytes) -> int:
+    def take(self, headers: dict[str, str], body: bytes, arrived_ms: int | None = None) -> int:
         self.bodies.append(body)
-        return super().take(headers, body)
+        return super().take(headers, body, arrived_ms)
 
 
 def document(

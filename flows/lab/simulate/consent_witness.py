@@ -33,10 +33,16 @@ class _Word:
         self.others = others
 
 
+def _is_of_the_simulation(made: Mapping[str, Any]) -> bool:
+    return made.get("event") in EVENTS
+
+
 class Witness:
     """What it saw that should not be, and what it saw of each message."""
 
-    def __init__(self) -> None:
+    def __init__(self, is_behaviour: Callable[[Mapping[str, Any]], bool] = _is_of_the_simulation) -> None:
+        """Take what says which messages are kept only where a purpose may use behaviour."""
+        self._is_behaviour = is_behaviour
         self.words: dict[bytes, dict[str, _Word]] = {}
         self.stored: list[str] = []  # kept, though it was not allowed; or not kept, though it was
         self.sent: list[str] = []
@@ -87,15 +93,13 @@ class Witness:
         """Return whether anything of an event may be kept, and whether all of it that is no place."""
         members = _members(graph, origin)
         news = self._hear(origin, members, _said(made), at_ms)
-        whole = made.get("event") not in EVENTS or any(
-            self._allowed(members, purpose) for purpose in _PURPOSES
-        )
+        whole = not self._is_behaviour(made) or any(self._allowed(members, purpose) for purpose in _PURPOSES)
         if whole or news:
             self.first.setdefault(made["messageId"], whole)
         return whole or news, whole
 
     def _check(self, made: dict[str, Any], fact: Fact, whole: bool, members: Sequence[bytes]) -> None:
-        if not whole and (fact.properties or fact.name in EVENTS):
+        if not whole and (fact.properties or fact.name == made.get("event", made.get("name"))):
             self.stored.append(f"{fact.message} is kept whole, and may not be")
         if whole and fact.type == "track" and fact.properties != made.get("properties", {}):
             self.stored.append(f"{fact.message} is not kept as it came")
@@ -139,10 +143,13 @@ class Witness:
 
     # --- what is sent
 
+    def allows(self, customer: bytes, purpose: str, graph: Graph) -> bool:
+        """Return whether the customer of this origin may be contacted for a purpose, as things are now."""
+        return self._allowed(_members(graph, customer), purpose)
+
     def passed(self, trigger: Trigger, graph: Graph) -> None:
         """Look at a trigger that the door has just let pass."""
-        members = _members(graph, bytes.fromhex(trigger.customer))
-        if not self._allowed(members, trigger.purpose):
+        if not self.allows(bytes.fromhex(trigger.customer), trigger.purpose, graph):
             self.sent.append(f"{trigger.id} was sent without consent")
 
 

@@ -69,6 +69,35 @@ def test_households_are_the_connected_components(sent: list[dict[str, Any]]) -> 
         assert house.events == sum(not house.identifiers.isdisjoint(identifiers(message)) for message in sent)
 
 
+def test_who_is_erased_has_nothing_and_begins_anew() -> None:
+    ledger = Ledger()
+    for name in ("m1", "m2"):
+        ledger.sent({"messageId": name, "userId": "ana", "anonymousId": "phone"}, 0)
+    ledger.sent({"messageId": "m3", "userId": "bea"}, 0)
+    assert ledger.erased([("user_id", "ana")]) == 2, "and all that was connected with it"
+    ledger.sent({"messageId": "m4", "anonymousId": "phone"}, 0)
+    houses = {frozenset(house.identifiers): house for house in ledger.households()}
+    assert {names: house.events for names, house in houses.items()} == {
+        frozenset([("user_id", "ana")]): 0,
+        frozenset([("anonymous", "phone")]): 1,
+        frozenset([("user_id", "bea")]): 1,
+    }
+    assert ledger.totals() == (4, 0)
+    left = {("user_id", "ana"): ("c1", 2), ("anonymous", "phone"): ("c1", 2)}
+    found = [compare(house, reader(left)) for house in houses.values()]
+    assert sum(one.doubled for one in found) == 3, "what is still there is as wrong as what is there twice"
+
+
+def test_what_an_erasure_under_way_has_left_yet_is_no_fault_either_way() -> None:
+    ledger = Ledger()
+    ledger.sent({"messageId": "m1", "userId": "ana"}, 0)
+    ledger.undecided([("user_id", "ana")])
+    [house] = ledger.households()
+    assert compare(house, reader({})).right
+    assert compare(house, reader({("user_id", "ana"): ("c1", 1)})).right
+    assert not compare(house, reader({("user_id", "ana"): ("c1", 2)})).right
+
+
 def reader(state: dict[tuple[str, str], tuple[str, int]]) -> Any:
     def read(namespace: str, value: str) -> dict[str, Any] | None:
         found = state.get((namespace, value))

@@ -9,10 +9,11 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from flows.lab.demo.audit import Ledger, Verdict
-from flows.lab.demo.closing_report import Report, build, table, taught
+from flows.lab.demo.closing_report import NOBODY, Decided, Report, build, table, taught
 from flows.lab.demo.figures import Figures
 from flows.lab.demo.follow import Follower
-from flows.lab.demo.screen import Screen
+from flows.lab.demo.rights import Erasure, Withdrawal
+from flows.lab.demo.screen import DECIDED, Line, Screen
 from flows.lab.demo.stack import ORDERS
 from flows.lab.demo.trigger_receiver import Got, Receiver
 
@@ -62,12 +63,16 @@ WELL = Verdict(households=1, lost=0, doubled=0, split=0, mixed=0)
 
 
 def report(
-    figures: Figures = RIGHT, triggers: tuple[Got, ...] = GOT, verdict: Verdict = WELL, *, busy: bool = False
+    figures: Figures = RIGHT,
+    triggers: tuple[Got, ...] = GOT,
+    verdict: Verdict = WELL,
+    *,
+    busy: bool = False,
+    decided: Decided = NOBODY,
 ) -> Report:
     sent: Any = Sent()
-    return build(
-        5.0, sent, book(), figures, received(*triggers), list(triggers), BEGAN_MS, verdict, busy=busy
-    )
+    got = received(*triggers), list(triggers)
+    return build(5.0, sent, book(), figures, *got, BEGAN_MS, verdict, busy=busy, decided=decided)
 
 
 def test_a_run_in_which_all_is_well() -> None:
@@ -99,6 +104,90 @@ def test_each_difference_from_the_truth_is_counted(changes: dict[str, Any], lost
     bad = report(**changes)
     assert (bad.lost, bad.doubled) == (lost, doubled)
     assert not bad.good
+
+
+TAKEN_BACK = Withdrawal(
+    customer="c" * 24,
+    purpose="marketing",
+    offers_before=1,
+    held_after_ms=207,
+    fired_after=1,
+    sent_after=0,
+    why="consent: the customer has refused marketing by email",
+)
+ERASED = Erasure(
+    customer="a" * 24,
+    request="erase-a",
+    steps_ms={"asked": 0, "detached": 322, "done": 1_995},
+    receipt="verified",
+    receivers={"crm": "taken"},
+    events_gone=3,
+    left=[],
+    came_back_as="b" * 24,
+    came_back_events=1,
+)
+
+
+def decided(**changes: Any) -> Decided:
+    both = {"withdrawal": TAKEN_BACK, "erasure": ERASED}
+    found = {
+        what: one
+        and msgspec.structs.replace(one, **{name: changes[name] for name in changes if hasattr(one, name)})
+        for what, one in both.items()
+    }
+    return Decided(outcome=(found["withdrawal"], found["erasure"]), due=("withdrawal", "erasure"))  # type: ignore[arg-type]
+
+
+def test_what_the_door_refused_is_not_lost_and_no_more_than_that() -> None:
+    fired = msgspec.structs.replace(RIGHT, triggers={ORDERS: 2, "vip": 1, "demo_offer": 2})
+    one = Decided(withheld=frozenset(["t9"]))
+    assert report(fired, decided=one).lost == 1
+    both = report(fired, decided=Decided(withheld=frozenset(["t8", "t9"])))
+    assert (both.lost, both.triggers_withheld) == (0, 2)
+
+
+def test_a_withdrawal_that_is_honoured_and_an_erasure_that_is_whole_are_told() -> None:
+    good = report(decided=decided())
+    assert (good.good, good.wrong) == (True, [])
+    console = Console(width=130)
+    with console.capture() as capture:
+        console.print(table(good))
+    for said in (
+        "a withdrawal honoured, an erasure whole",
+        "cccccc…cccc took back marketing; the door refused after 207 ms; sent since: 0",
+        "aaaaaa…aaaa: asked 0 ms · detached 322 ms · done 1,995 ms",
+        "as bbbbbb…bbbb, somebody new, with 1 event",
+    ):
+        assert said in capture.get()
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"sent_after": 1}, "not honoured: 1 sent for marketing"),
+        ({"receipt": "the signature is wrong"}, "not genuine: the signature is wrong"),
+        ({"left": ["origin aa has a profile"]}, "left something: origin aa has a profile"),
+        ({"came_back_as": "a" * 24}, "is the same customer again"),
+        ({"came_back_events": 4}, "came back with 4 events"),
+    ],
+)
+def test_each_thing_that_is_not_as_it_should_be_fails_the_run(change: dict[str, Any], says: str) -> None:
+    bad = report(decided=decided(**change))
+    assert not bad.good
+    assert len(bad.wrong) == 1
+    assert says in bad.wrong[0]
+    console = Console(width=130)
+    with console.capture() as capture:
+        console.print(table(bad))
+    assert "NOT as it should be" in capture.get()
+    assert says in capture.get()
+
+
+def test_what_was_not_done_in_time_fails_a_counted_run_and_not_one_that_was_ended() -> None:
+    unfinished = Decided(outcome=(TAKEN_BACK, None), due=("withdrawal", "erasure"))
+    assert report(decided=unfinished).wrong == ["the erasure was not done in time"]
+    assert report(decided=msgspec.structs.replace(unfinished, excused=True)).good
+    assert report(decided=Decided(due=("erasure",), outcome=(None, ERASED))).good, "nobody is asked anything"
 
 
 HALFWAY = Figures(
@@ -234,22 +323,36 @@ class Story:
         ]
 
 
+TWO: tuple[Line, ...] = tuple(
+    (f"12:34:5{n}.00", "erasure" if n % 2 else "consent", f"step {n} " + "of what both decided " * n)
+    for n in range(5)
+)
+
+
 def picture(
-    width: int, height: int, figures: Figures = MANY, follower: Any = None, pending: int = 1_234
+    width: int,
+    height: int,
+    figures: Figures = MANY,
+    follower: Any = None,
+    pending: int = 1_234,
+    two: tuple[Line, ...] = (),
 ) -> str:
     observer: Any = Looks(figures)
     sent: Any = Sent()
     sent.pending, sent.published = pending, 1_300_000
-    screen = Screen(observer, Figures(), sent, received(*GOT), follower or Story(), "http://127.0.0.1:8080")
+    screen = Screen(
+        observer, Figures(), sent, received(*GOT), follower or Story(), "http://127.0.0.1:8080", lambda: two
+    )
     console = Console(width=width, height=height)
     with console.capture() as capture:
         console.print(screen.draw(console), height=height)
     return capture.get()
 
 
+@pytest.mark.parametrize("two", [(), TWO])
 @pytest.mark.parametrize(("width", "height"), SIZES)
-def test_the_screen_cuts_nothing_at_any_size(width: int, height: int) -> None:
-    shown = picture(width, height)
+def test_the_screen_cuts_nothing_at_any_size(width: int, height: int, two: tuple[Line, ...]) -> None:
+    shown = picture(width, height, two=two)
     lines = shown.rstrip("\n").split("\n")
     assert len(lines) == height
     assert {cell_len(line) for line in lines} == {width}
@@ -275,6 +378,14 @@ def test_the_screen_cuts_nothing_at_any_size(width: int, height: int) -> None:
     assert any(re.search(r"come_back_after_cart_1 +2,000,321 ", line) for line in lines)
     assert any(re.search(r"big_spender +54,321 ", line) for line in lines)
     assert "line 39 short" in shown, "the newest of the story"
+
+
+@pytest.mark.parametrize(("width", "height"), SIZES[1:])
+def test_who_decides_is_shown_beside_all_else(width: int, height: int) -> None:
+    shown = picture(width, height, two=TWO)
+    assert DECIDED in shown
+    assert "step 4 of what both" in shown, "the newest"
+    assert DECIDED not in picture(width, height), "before anybody has decided anything"
 
 
 @pytest.mark.parametrize(("width", "height"), SIZES[2:4])
