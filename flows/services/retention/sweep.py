@@ -27,6 +27,7 @@ import structlog
 
 from flows.logic.shard.state import decode_profile
 from flows.runtime.deployment import Deployment
+from flows.services.retention.progress import JUMP_MS
 from flows.services.retention.silence import last_heard_ms
 from flows.services.retention.upkeep import END, Look, upkeep
 from flows.services.subjects.clocks import due_ms
@@ -44,11 +45,9 @@ CUSTOMERS: Final = "customers"
 PHASES: Final = ("requests", "decisions", "dead_letters", "reviews", CUSTOMERS)
 BY: Final = "retention"
 EVERY_MS: Final = 3_600_000  # from the beginning of a pass to the next one, unless it takes longer
-JUMP_MS: Final = 86_400_000  # between two looks: more is a clock that jumped, or a deployment that was off
 NOTED_MS: Final = 60_000  # while there is nothing to do, that it is at work is written this often
 OPEN_MAX: Final = 20  # erasures by retention that are under way at once
 BUCKETS_MAX: Final = 200  # in one step
-BEHIND_MS: Final = 7 * 86_400_000  # without coming to its end
 PAUSE_S: Final = 0.25  # between two steps of a pass
 
 
@@ -312,13 +311,6 @@ class Sweeping:
         if is_new or is_due or rule_ms != sweep.rule_ms:
             sweep.rule_ms, sweep.clock_ms = rule_ms, wall_ms
             self._save()
-
-
-def is_behind(sweep: Sweep, now_ms: int) -> bool:
-    """Return whether the sweep was at work once, and stands still or does not come to its end."""
-    came_ms = max(sweep.ended_ms, 0 if sweep.ended_ms else sweep.began_ms)
-    stands = bool(sweep.clock_ms) and now_ms - sweep.clock_ms > JUMP_MS
-    return stands or (bool(came_ms) and now_ms - came_ms > BEHIND_MS)
 
 
 def sweeping_of(deployment: Deployment, erasing: Erasing) -> Sweeping:

@@ -10,7 +10,8 @@ import msgspec
 import pytest
 
 from flows.services.retention import holds
-from flows.services.retention.sweep import EVERY_MS, JUMP_MS, OPEN_MAX, Sweeping, is_behind, parts_of
+from flows.services.retention.progress import JUMP_MS, is_behind
+from flows.services.retention.sweep import EVERY_MS, OPEN_MAX, Sweeping, parts_of
 from flows.services.subjects import erasing, requests
 from schemas.config import Config
 from schemas.config.toml import load
