@@ -56,7 +56,7 @@ def _verdict(found: Report, lang: Lang) -> str:
     overdue = sum(clock.overdue for clock in found.clocks)
     soon = sum(clock.soon for clock in found.clocks)
     headline = (
-        Words(f"{overdue:,} requests are overdue", f"有 {overdue:,} 项请求已逾期")
+        Words(f"Overdue requests: {overdue:,}", f"有 {overdue:,} 项请求已逾期")
         if overdue
         else Words("No request is overdue", "没有逾期的请求")
     )
@@ -64,11 +64,11 @@ def _verdict(found: Report, lang: Lang) -> str:
         headline.of(lang),
         Words(f"{soon:,} are due within a week.", f"一周内到期 {soon:,} 项。").of(lang),
     ]
-    lines = [*_notices(found)]
+    lines = _notices(found)
+    bad = " bad" if overdue or found.retention.behind or found.keys.missing else ""
     body = "".join(f"<p>{escape(line.of(lang))}</p>" for line in lines)
-    return (
-        f'<div class="verdict"><p class="headline">{escape(said[0])}</p><p>{escape(said[1])}</p>{body}</div>'
-    )
+    headline_and_more = f'<p class="headline">{escape(said[0])}</p><p>{escape(said[1])}</p>{body}'
+    return f'<div class="verdict{bad}">{headline_and_more}</div>'
 
 
 def _notices(found: Report) -> list[Words]:
@@ -79,13 +79,13 @@ def _notices(found: Report) -> list[Words]:
     shown = [
         (
             forged,
-            Words(f"{forged:,} receipts do not verify.", f"有 {forged:,} 份凭证未通过验证。"),
+            Words(f"Receipts that do not verify: {forged:,}.", f"有 {forged:,} 份凭证未通过验证。"),
         ),
         (
             kept.behind,
             Words(
-                "What is too old is not removed in time: the process `privacy` stands still, or is too slow.",
-                "过期数据未能按时清理：`privacy` 进程停止或处理过慢。",
+                "What is too old is not removed in time: the process “privacy” stands still, or is too slow.",
+                "过期数据未能按时清理：privacy 进程已停止或处理过慢。",
             ),
         ),
         (
@@ -121,8 +121,7 @@ def _consents(found: Report, lang: Lang) -> str:
         ("no", "拒绝"),
     )
     rows = [
-        (_purpose(one.name, lang), BEFORE[one.before].of(lang), f"{one.yes:,}", f"{one.no:,}")
-        for one in said.purposes
+        (_purpose(one.name, lang), BEFORE[one.before].of(lang), *_yes_and_no(one)) for one in said.purposes
     ]
     lead = Words(
         f"{said.customers:,} customers have said something.", f"共有 {said.customers:,} 位客户作出过表示。"
@@ -130,6 +129,10 @@ def _consents(found: Report, lang: Lang) -> str:
     regions = ", ".join(f"{country}: {BEFORE[rule].of(lang)}" for country, rule in said.regions.items())
     below = f'<p class="notes">{escape(regions)}</p>' if regions else ""
     return f"<p>{escape(lead.of(lang))}</p>" + table(heads, rows, own=_OWN, words=(0, 1)) + below
+
+
+def _yes_and_no(one: PurposeSaid) -> tuple[str, str]:
+    return (_NONE, _NONE) if one.required else (f"{one.yes:,}", f"{one.no:,}")
 
 
 def _modes(modes: Mapping[str, int], lang: Lang) -> str:
@@ -189,7 +192,8 @@ def _erasures(found: Report, lang: Lang) -> str:
         (Words("identifiers whose events are dropped", "其事件被丢弃的标识符"), one.suppressed),
         (Words("identities on hold", "暂停删除的身份"), one.on_hold),
     ]
-    return _table(("", ""), [(words.of(lang), f"{count:,}") for words, count in rows], (0,))
+    heads = _heads(lang, ("erasures", "项目"), ("count", "数量"))
+    return _table(heads, [(words.of(lang), f"{count:,}") for words, count in rows], (0,))
 
 
 def _recipients(recipients: Sequence[Recipient], lang: Lang) -> str:

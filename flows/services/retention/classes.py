@@ -18,6 +18,7 @@ from state.shards.redis_shards import DECISIONS_MAX, QUARANTINED_MAX
 # ends with its customer; yours: outside of what we hold; none: nothing ends it
 DAY_MS: Final = 86_400_000
 _NEVER: Final = Words("never", "永不删除")
+_IS_NOT_KEPT: Final = Words("is not kept", "未启用")
 Ends = Literal["age", "size", "reading", "customer", "yours", "none"]
 
 
@@ -75,7 +76,7 @@ def _logs(config: Config) -> list[DataClass]:
 
 def _customers(config: Config) -> list[DataClass]:
     rules, matching = config.retention, config.matching
-    silent = _after(rules.customers, Words("after the last event: erased", "最后一次事件之后：删除客户"))
+    silent = _after(rules.customers, Words("{} after the last event: erased", "最后一次事件 {} 后删除客户"))
     ends: Ends = "age" if rules.customers is not None else "none"
     return [
         DataClass(
@@ -120,7 +121,9 @@ def _customers(config: Config) -> list[DataClass]:
             "matching",
             Words("What is compared to find that two are one, sealed", "用于识别同一人的比对数据（加密）"),
             "age",
-            _after(matching.keep, Words("after it was last said", "最后一次提供之后")),
+            _IS_NOT_KEPT
+            if not matching.enabled
+            else _after(matching.keep, Words("{} after it was last said", "最后一次提供 {} 后")),
             "matching.keep",
             ("{dir}:mk:", "{dir}:mr:", "{dir}:matcher", "{dir}:matches"),
         ),
@@ -128,9 +131,12 @@ def _customers(config: Config) -> list[DataClass]:
             "reviews",
             Words("Pairs of customers that wait for a steward", "等待人工判断的疑似同一客户"),
             "age" if rules.reviews is not None else "size",
-            _after(rules.reviews, Words("after they were found", "发现之后"))
+            _after(rules.reviews, Words("{} after they were found", "发现 {} 后"))
             if rules.reviews is not None
-            else _at_most(config.identity.reviews),
+            else Words(
+                f"when a steward decides; at most {config.identity.reviews:,} wait",
+                f"人工判断后；最多 {config.identity.reviews:,} 对等待",
+            ),
             "retention.reviews",
             ("{dir}:reviews",),
         ),
@@ -159,7 +165,7 @@ def _queues(config: Config) -> list[DataClass]:
             "decisions",
             Words("Why something was sent, or was not", "发送或未发送的决定及原因"),
             "age" if rules.decisions is not None else "size",
-            _after(rules.decisions, Words("after the decision", "作出决定之后"))
+            _after(rules.decisions, Words("{} after the decision", "作出决定 {} 后"))
             if rules.decisions is not None
             else Words(f"the last {DECISIONS_MAX:,} of each shard", f"每个分片保留最近 {DECISIONS_MAX:,} 条"),
             "retention.decisions",
@@ -171,11 +177,11 @@ def _queues(config: Config) -> list[DataClass]:
                 "Events, deliveries and examples that failed, sealed", "处理失败的事件、投递与样本（加密）"
             ),
             "age" if rules.dead_letters is not None else "size",
-            _after(rules.dead_letters, Words("after they failed", "失败之后"))
+            _after(rules.dead_letters, Words("{} after they failed", "失败 {} 后"))
             if rules.dead_letters is not None
             else Words(
-                f"at most 100,000 of each kind, {QUARANTINED_MAX:,} of each shard, 256 MB",
-                f"每类最多 100,000 条，每个分片最多 {QUARANTINED_MAX:,} 条，共 256 MB",
+                f"at most 100,000 of each kind, 256 MB of events, {QUARANTINED_MAX:,} facts of each shard",
+                f"每类最多 100,000 条，事件不超过 256 MB，每个分片最多 {QUARANTINED_MAX:,} 条",
             ),
             "retention.dead_letters",
             ("{dir}:dead", "{deliver}:dead", "{models}:unlearnt", "{s}:out:q"),
@@ -199,7 +205,10 @@ def _rights(config: Config) -> list[DataClass]:
             "age" if kept is not None else "none",
             _after(
                 kept,
-                Words("after they are closed (30 where retention erased)", "关闭之后（自动删除的为 30 天）"),
+                Words(
+                    "{} after they are closed (30 where retention erased)",
+                    "关闭 {} 后（自动删除的为 30 天后）",
+                ),
             ),
             "retention.requests",
             ("{privacy}:requests", "{privacy}:open"),
@@ -278,19 +287,20 @@ def _copies(config: Config) -> list[DataClass]:
 def _archive_rule(config: Config, pruned: Words) -> Words:
     archive = config.archive
     if not archive.enabled:
-        return Words("is not kept", "未启用")
+        return _IS_NOT_KEPT
     if archive.keep is None:
         return _NEVER
-    kept = _after(archive.keep, Words("if no backup needs it", "若无备份需要，保留"))
+    kept = _after(archive.keep, Words("{}, if no backup needs it", "{} 后（若无备份需要）"))
     return Words(kept.en + pruned.en, kept.zh + pruned.zh)
 
 
 def _after(kept: Duration | None, since: Words) -> Words:
+    """Return the rule, in which `{}` is for how long."""
     if kept is None:
         return _NEVER
     days, rest = divmod(kept, DAY_MS)
     shown = Words(str(kept), str(kept)) if rest else Words(f"{days:,} days", f"{days:,} 天")
-    return Words(f"{shown.en} {since.en}", f"{since.zh} {shown.zh}")
+    return Words(since.en.format(shown.en), since.zh.format(shown.zh))
 
 
 def _at_most(count: int) -> Words:

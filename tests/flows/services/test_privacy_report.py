@@ -95,7 +95,7 @@ def test_erasures_are_counted_by_who_asked_and_their_receipts_verified(site: Kep
     assert site.deployment.privacy_requests.save(done, forged)
     found = report(site.deployment)
     assert (found.erasures.receipts, found.erasures.genuine) == (5, 4)
-    assert "1 receipts do not verify" in page(found, "en")
+    assert "Receipts that do not verify: 1" in page(found, "en")
 
 
 def test_it_says_what_has_no_end_and_what_the_last_sweep_did(site: Kept) -> None:
