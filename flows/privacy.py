@@ -39,10 +39,26 @@ def a_round(requests: PrivacyRequests, erasing: Erasing) -> bool:
     """Take each erasure as far as it can go now, those that somebody waits for first; return whether one
     waits for more. Raises `Fatal`."""
     waits = False
-    for request in sorted(requests.unfinished(), key=lambda request: request.by == RETENTION):
-        if request.right == "erase":
-            waits |= _advanced(erasing, request).step != Step.DONE
+    erasures = [request for request in requests.unfinished() if request.right == "erase"]
+    awaited = [request for request in erasures if request.by != RETENTION]
+    others = [request for request in erasures if request.by == RETENTION]
+    for request in awaited:
+        waits |= _advanced(erasing, request).step != Step.DONE
+    if others:
+        _together(erasing, others)
+    for request in others:
+        waits |= _advanced(erasing, request).step != Step.DONE
     return waits
+
+
+def _together(erasing: Erasing, requests: list[PrivacyRequest]) -> None:
+    """Spare them to read the same one after the other; where that fails, each reads for itself."""
+    try:
+        erasing.sweep_together(requests)
+    except INFRASTRUCTURE:
+        raise
+    except Exception as error:  # noqa: BLE001  # a defect of ours
+        log.error("erasure_failed", where=story(error), then="each is tried alone")
 
 
 def _advanced(erasing: Erasing, request: PrivacyRequest) -> PrivacyRequest:

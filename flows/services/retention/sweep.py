@@ -46,7 +46,7 @@ PHASES: Final = ("requests", "decisions", "dead_letters", "reviews", CUSTOMERS)
 BY: Final = "retention"
 EVERY_MS: Final = 3_600_000  # from the beginning of a pass to the next one, unless it takes longer
 NOTED_MS: Final = 60_000  # while there is nothing to do, that it is at work is written this often
-OPEN_MAX: Final = 20  # erasures by retention that are under way at once
+OPEN_MAX: Final = 100  # erasures by retention that are under way at once: their queues are read together
 BUCKETS_MAX: Final = 200  # in one step
 PAUSE_S: Final = 0.25  # between two steps of a pass
 

@@ -31,7 +31,7 @@ from flows.runtime.deployment import Deployment
 from flows.services.retention.silence import Found, look
 from flows.services.steward.orders import Mark
 from flows.services.subjects.receipts import document
-from flows.services.subjects.sweeping import queued, sweep_dead_letters, sweep_lanes
+from flows.services.subjects.sweeping import Wanted, queued, sweep_dead_letters, sweep_lanes
 from flows.services.subjects.telling import Telling, is_due, pack_names, unpack_names
 from schemas.config import Connector
 from schemas.errors import Foreign, Stale
@@ -98,7 +98,7 @@ class Parts:
     copy_keys: Callable[[Sequence[bytes]], None]
     seal: Callable[[bytes], bytes]
     unseal: Callable[[bytes], bytes]
-    dead_letters: Callable[[Sequence[bytes], Sequence[bytes]], Counter[str]]
+    dead_letters: Callable[[Mapping[str, Wanted]], Mapping[str, Counter[str]]]
     ask: Callable[[Connector, PrivacyRequest, Mapping[str, str], int], Answer]
     sign: Callable[[PrivacyRequest], bytes]
     content: Callable[[WindowCommit], bytes] = no_content
@@ -113,6 +113,7 @@ class Erasing:
         self._parts = parts
         self._drains: dict[str, Drain] = {}
         self._drain: tuple[int, Drain] | None = None  # for what retention asks: since when
+        self._removed: dict[str, Counter[str]] = {}  # by `sweep_together`
         self._resolved_ms = 0  # all that came before then has been resolved
         self._steps: dict[str, Callable[[PrivacyRequest], PrivacyRequest | None]] = {
             Step.ASKED: self._asked,
@@ -137,6 +138,13 @@ class Erasing:
                 raise Foreign(f"the request {request.id} is gone from Redis while it was worked on")
             request = found
         return request
+
+    def sweep_together(self, requests: Sequence[PrivacyRequest]) -> None:
+        """Do for all of these at once what each would read all lanes and dead letters for: for those that
+        have come so far. Their next `advance` goes on from there."""
+        ready = [one for one in requests if one.step == Step.GONE and self._may_be_swept(one)]
+        if len(ready) > 1:
+            self._removed |= self._removed_of(ready)
 
     # --- the steps: each returns the request behind it, None where it has to wait
 
@@ -240,15 +248,11 @@ class Erasing:
         return self._at(request, Step.GONE, mark={"log": log_end, "shard": shard_of(root, parts.shard_count)})
 
     def _gone(self, request: PrivacyRequest) -> PrivacyRequest | None:
-        parts = self._parts
-        if parts.shards.heads()[request.mark["shard"]].offset < request.mark["log"]:
+        if not self._may_be_swept(request):
             return None
-        origins = frozenset(request.origins)
-        examples = queued(parts.outbox, Lane.EXAMPLES, request.shards, origins)
-        if next(examples, None) is not None and not self._has_waited(request, LEARN_S):
-            return None
-        removed = sweep_lanes(parts.outbox, request.shards, parts.shard_count, origins)
-        removed += parts.dead_letters(request.origins, request.identifiers)
+        removed = self._removed.pop(request.id, None)
+        if removed is None:
+            removed = self._removed_of([request])[request.id]
         counts = request.counts | removed
         return self._at(request, Step.SWEPT, counts=counts, identifiers=[], mark={}, shards=[])
 
@@ -265,6 +269,25 @@ class Erasing:
         return _replace(done, receipt=parts.sign(done))
 
     # --- what they are made of
+
+    def _may_be_swept(self, request: PrivacyRequest) -> bool:
+        """Return whether nothing more of the customer can come into the lanes, and `learn` has passed."""
+        parts = self._parts
+        if parts.shards.heads()[request.mark["shard"]].offset < request.mark["log"]:
+            return False
+        examples = queued(parts.outbox, Lane.EXAMPLES, request.shards, frozenset(request.origins))
+        return next(examples, None) is None or self._has_waited(request, LEARN_S)
+
+    def _removed_of(self, requests: Sequence[PrivacyRequest]) -> dict[str, Counter[str]]:
+        """Remove what waits in lanes and lies among the dead letters, and return how much, by request."""
+        parts = self._parts
+        shards = sorted({shard for request in requests for shard in request.shards})
+        origins = {request.id: frozenset(request.origins) for request in requests}
+        removed = sweep_lanes(parts.outbox, shards, parts.shard_count, origins)
+        dead = parts.dead_letters(
+            {one.id: Wanted(origins[one.id], frozenset(one.identifiers)) for one in requests}
+        )
+        return {name: counts + dead.get(name, Counter()) for name, counts in removed.items()}
 
     def _at(self, request: PrivacyRequest, step: str, **changes: Any) -> PrivacyRequest:
         now_ms = self._parts.clock_ms()
@@ -378,7 +401,7 @@ def parts_of(deployment: Deployment, directory: Directory) -> Parts:
         copy_keys=lambda origins: _copy_keys(deployment, origins),
         seal=deployment.log_seal.seal,
         unseal=deployment.log_seal.open,
-        dead_letters=lambda origins, ids: sweep_dead_letters(deployment, frozenset(origins), frozenset(ids)),
+        dead_letters=lambda wanted: sweep_dead_letters(deployment, wanted),
         ask=Telling(config.deliver, deployment.sink).ask,
         sign=lambda request: deployment.receipt_signer.sign(document(deployment.config, request)),
         content=match_packer(config, deployment.log_seal) if config.archive.enabled else no_content,

@@ -1,5 +1,6 @@
 """What is too old is ended: on a real Redis with a clock that is given, through the workflow that erases."""
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
@@ -21,6 +22,7 @@ from schemas.records.outbox_lanes import Lane
 from schemas.records.privacy_requests import PrivacyRequest, Step
 from schemas.records.retention import Sweep
 from schemas.units import Duration
+from tests.lives import millrace
 from tests.subjects import Erased, identify, lines, viewed
 
 DAY_S = 86_400
@@ -381,3 +383,43 @@ def test_a_sweep_that_stands_still_is_behind() -> None:
     assert is_behind(Sweep(ended_ms=now - EVERY_MS, clock_ms=now - JUMP_MS - 1), now)
     assert is_behind(Sweep(ended_ms=now - 8 * JUMP_MS, began_ms=now - JUMP_MS, clock_ms=now), now)
     assert is_behind(Sweep(began_ms=now - 8 * JUMP_MS, clock_ms=now), now)
+
+
+@pytest.mark.long
+def test_the_real_process_ends_what_is_silent_though_it_is_killed_again_and_again(
+    tmp_path: Path, redis_url: str
+) -> None:
+    """By the real clock: what was said 40 days ago was said then."""
+    rules = 'customers = "30d"\ngrace = "1ms"\nlooks = 8'
+    site = Kept(tmp_path, redis_url, rules, archive=False)
+    site.now_s = int(time.time()) - 40 * DAY_S
+    site.start()
+    silent = [f"u{number}" for number in range(30)]
+    site.say(*(identify(user, f"{user}@example.org") for user in (*silent, "bea", "cho")))
+    site.settle()
+    holds.hold(site.deployment, "user_id:cho", by="test")
+    site.now_s = int(time.time()) - 1
+    site.tick()
+    site.say(viewed(userId="bea"))
+    site.settle()
+    kills = 0
+
+    def is_done() -> bool:
+        site.settle()
+        return not any(map(site.knows, silent))
+
+    while not is_done() and kills < 40:
+        process = millrace(site, "run", "privacy", "--worker", "0/1")
+        until = time.monotonic() + 4 + kills % 3 * 0.4
+        while time.monotonic() < until and not is_done():
+            time.sleep(0.1)
+        process.kill()
+        process.wait(10)
+        kills += 1
+    assert not any(map(site.knows, silent))
+    assert kills > 1
+    assert (site.knows("bea"), site.knows("cho")) == (True, True)
+    asked = site.asked()
+    assert len({one.customer for one in asked}) == len(asked) == len(silent), "each once"
+    told = [one["id"] for one in lines(site.folder / "crm.jsonl") if one["type"] == "millrace.deletion"]
+    assert len(set(told)) == len(silent)
