@@ -150,7 +150,7 @@ def report(deployment: Deployment, now_ms: int | None = None) -> Report:
     """Return what there is now. Looks at the words of all customers, and at all receipts. Raises
     `Unreachable`, `Foreign`, `ConfigError`, `KeysAway`."""
     config, now = deployment.config, int(time.time() * 1000) if now_ms is None else now_ms
-    rules = ConsentRules(config, deployment.validator(planned=False).kinds)
+    rules = ConsentRules(config, deployment.validator().categories)
     with reported():
         deployment.check_data()
         requests = deployment.privacy_requests.everything()

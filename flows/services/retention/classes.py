@@ -214,6 +214,16 @@ def _rights(config: Config) -> list[DataClass]:
             ("{privacy}:requests", "{privacy}:open"),
         ),
         DataClass(
+            "codes",
+            Words("Hashes of codes by which customers confirm a yes", "客户确认同意所用验证码的哈希"),
+            "age",
+            Words(
+                f"{config.consent.confirm_for} after they were sent", f"发送 {config.consent.confirm_for} 后"
+            ),
+            "consent.confirm_for",
+            ("{privacy}:code:",),
+        ),
+        DataClass(
             "holds",
             Words("Customers on hold", "暂停删除的客户"),
             "yours",
