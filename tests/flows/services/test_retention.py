@@ -10,6 +10,8 @@ from typing import Any
 import msgspec
 import pytest
 
+from flows.services import backups, restore
+from flows.services.privacy_report import report
 from flows.services.retention import holds
 from flows.services.retention.progress import JUMP_MS, is_behind
 from flows.services.retention.sweep import EVERY_MS, OPEN_MAX, Sweeping, parts_of
@@ -309,6 +311,34 @@ def test_what_was_asked_before_a_restore_is_not_begun(made: Callable[..., Kept])
     [done] = site.carry_all_on()
     assert "lay for too long" in done.note
     assert site.knows("ana")
+
+
+def test_an_old_backup_that_is_restored_erases_nobody_before_people_could_see_it(
+    tmp_path: Path, redis_url: str
+) -> None:
+    site = Kept(tmp_path, redis_url, 'customers = "30d"', archive=False)
+    site.start()
+    live(site)
+    for _ in range(9):  # the grace of the new rule is over
+        site.sweep()
+        site.pass_days(0.9)
+    assert site.sweep().waits_until_ms < site.now_ms
+    manifest = backups.make(site.deployment)
+    other = Kept(tmp_path, redis_url, 'customers = "30d"', prefix="re", archive=False)
+    found, folder = restore.plan(other.deployment, None, manifest.name)
+    restore.restore(other.deployment, found, folder, None)
+    other.start()
+    other.now_s = site.now_s + 60 * DAY_S
+    other.tick()
+    other.settle()
+    swept = other.sweep()
+    assert (swept.why, swept.waits_until_ms > other.now_ms) == ("clock", True)
+    assert (swept.last["customers"].found, other.asked()) == (2, [])
+    assert report(other.deployment, other.now_ms).retention.waits_until_ms == swept.waits_until_ms
+    for _ in range(8):
+        other.pass_days(0.9)
+        other.sweep()
+    assert len(other.asked()) == 2, "a week later they are due, as it was said"
 
 
 def test_closed_requests_go_after_their_time_and_open_ones_stay(made: Callable[..., Kept]) -> None:
