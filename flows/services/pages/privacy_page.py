@@ -234,7 +234,7 @@ def _retention(found: Report, lang: Lang) -> str:
 
 def _class(one: Kept, lang: Lang) -> tuple[str, str, str, str]:
     swept = one.swept
-    rule = one.rule.of(lang) + (f" ({one.option})" if one.option and lang == "en" else "")
+    rule = one.rule.of(lang).replace("`", "") + (f" ({one.option})" if one.option and lang == "en" else "")
     if one.option and lang == "zh":
         rule += f"（{one.option}）"
     oldest = _day(swept.oldest_ms) if swept and swept.oldest_ms else _NONE

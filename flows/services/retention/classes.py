@@ -16,7 +16,12 @@ from state.shards.redis_shards import DECISIONS_MAX, QUARANTINED_MAX
 
 # age: an option says how old; size: so many are kept; reading: whoever it is for takes it away; customer:
 # ends with its customer; yours: outside of what we hold; none: nothing ends it
-DAY_MS: Final = 86_400_000
+_UNITS: Final = (
+    (86_400_000, "days", "天"),
+    (3_600_000, "hours", "小时"),
+    (60_000, "minutes", "分钟"),
+    (1_000, "seconds", "秒"),
+)
 _NEVER: Final = Words("never", "永不删除")
 _IS_NOT_KEPT: Final = Words("is not kept", "未启用")
 Ends = Literal["age", "size", "reading", "customer", "yours", "none"]
@@ -308,9 +313,15 @@ def _after(kept: Duration | None, since: Words) -> Words:
     """Return the rule, in which `{}` is for how long."""
     if kept is None:
         return _NEVER
-    days, rest = divmod(kept, DAY_MS)
-    shown = Words(str(kept), str(kept)) if rest else Words(f"{days:,} days", f"{days:,} 天")
+    shown = _shown(kept)
     return Words(since.en.format(shown.en), since.zh.format(shown.zh))
+
+
+def _shown(kept: Duration) -> Words:
+    for unit_ms, en, zh in _UNITS:
+        if kept % unit_ms == 0:
+            return Words(f"{kept // unit_ms:,} {en}", f"{kept // unit_ms:,} {zh}")
+    return Words(str(kept), str(kept))
 
 
 def _at_most(count: int) -> Words:
