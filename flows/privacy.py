@@ -32,22 +32,23 @@ log = structlog.get_logger()
 
 BUSY_S: Final = 0.05  # between two rounds while something is under way ...
 IDLE_S: Final = 0.5  # ... and while nothing is
+OTHERS_S: Final = 1.0  # between two looks at erasures that nobody waits for: there are up to a hundred
 NOTED_S: Final = 60.0  # between two looks at what is overdue; and the sweep rests so long when it has failed
 
 
-def a_round(requests: PrivacyRequests, erasing: Erasing) -> bool:
-    """Take each erasure as far as it can go now, those that somebody waits for first; return whether one
-    waits for more. Raises `Fatal`."""
+def a_round(requests: PrivacyRequests, erasing: Erasing, *, all_of_them: bool = True) -> bool:
+    """Take each erasure as far as it can go now, those that somebody waits for first; return whether one of
+    these waits for more. `all_of_them`: those as well that retention began. Raises `Fatal`."""
     waits = False
     erasures = [request for request in requests.unfinished() if request.right == "erase"]
     awaited = [request for request in erasures if request.by != RETENTION]
-    others = [request for request in erasures if request.by == RETENTION]
+    others = [request for request in erasures if request.by == RETENTION and all_of_them]
     for request in awaited:
         waits |= _advanced(erasing, request).step != Step.DONE
     if others:
         _together(erasing, others)
     for request in others:
-        waits |= _advanced(erasing, request).step != Step.DONE
+        _advanced(erasing, request)
     return waits
 
 
@@ -126,7 +127,11 @@ def run(deployment: "Deployment") -> None:
         upkeep = Upkeep(requests, sweeping_of(deployment, erasing), time.monotonic)
         begun()
         log.info("privacy_starts", unfinished=len(requests.unfinished()))
+        others_at = 0.0
         while not stop.is_set():
-            waits = a_round(requests, erasing)
+            all_of_them = time.monotonic() >= others_at
+            waits = a_round(requests, erasing, all_of_them=all_of_them)
+            if all_of_them:
+                others_at = time.monotonic() + OTHERS_S
             goes_on = upkeep.step()
             stop.wait(BUSY_S if waits else PAUSE_S if goes_on else IDLE_S)

@@ -320,7 +320,8 @@ def _after(kept: Duration | None, since: Words) -> Words:
 def _shown(kept: Duration) -> Words:
     for unit_ms, en, zh in _UNITS:
         if kept % unit_ms == 0:
-            return Words(f"{kept // unit_ms:,} {en}", f"{kept // unit_ms:,} {zh}")
+            count = kept // unit_ms
+            return Words(f"{count:,} {en if count > 1 else en[:-1]}", f"{count:,} {zh}")
     return Words(str(kept), str(kept))
 
 

@@ -142,8 +142,12 @@ class Erasing:
     def sweep_together(self, requests: Sequence[PrivacyRequest]) -> None:
         """Do for all of these at once what each would read all lanes and dead letters for: for those that
         have come so far. Their next `advance` goes on from there."""
-        ready = [one for one in requests if one.step == Step.GONE and self._may_be_swept(one)]
-        if len(ready) > 1:
+        applied = [one for one in requests if one.step == Step.GONE and self._is_applied(one)]
+        if len(applied) < 2:
+            return
+        has_examples = self._has_examples(applied)  # nearly always none has: then it is one look for all
+        ready = [one for one in applied if self._may_be_swept(one)] if has_examples else applied
+        if ready:
             self._removed |= self._removed_of(ready)
 
     # --- the steps: each returns the request behind it, None where it has to wait
@@ -248,9 +252,9 @@ class Erasing:
         return self._at(request, Step.GONE, mark={"log": log_end, "shard": shard_of(root, parts.shard_count)})
 
     def _gone(self, request: PrivacyRequest) -> PrivacyRequest | None:
-        if not self._may_be_swept(request):
-            return None
         removed = self._removed.pop(request.id, None)
+        if removed is None and not self._may_be_swept(request):
+            return None
         if removed is None:
             removed = self._removed_of([request])[request.id]
         counts = request.counts | removed
@@ -272,11 +276,18 @@ class Erasing:
 
     def _may_be_swept(self, request: PrivacyRequest) -> bool:
         """Return whether nothing more of the customer can come into the lanes, and `learn` has passed."""
-        parts = self._parts
-        if parts.shards.heads()[request.mark["shard"]].offset < request.mark["log"]:
-            return False
-        examples = queued(parts.outbox, Lane.EXAMPLES, request.shards, frozenset(request.origins))
-        return next(examples, None) is None or self._has_waited(request, LEARN_S)
+        return self._is_applied(request) and (
+            not self._has_examples([request]) or self._has_waited(request, LEARN_S)
+        )
+
+    def _is_applied(self, request: PrivacyRequest) -> bool:
+        return self._parts.shards.heads()[request.mark["shard"]].offset >= request.mark["log"]
+
+    def _has_examples(self, requests: Sequence[PrivacyRequest]) -> bool:
+        """Return whether examples of any of these customers wait for `learn`."""
+        shards = sorted({shard for request in requests for shard in request.shards})
+        origins = frozenset(origin for request in requests for origin in request.origins)
+        return next(queued(self._parts.outbox, Lane.EXAMPLES, shards, origins), None) is not None
 
     def _removed_of(self, requests: Sequence[PrivacyRequest]) -> dict[str, Counter[str]]:
         """Remove what waits in lanes and lies among the dead letters, and return how much, by request."""
