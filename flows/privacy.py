@@ -1,18 +1,25 @@
-"""Process `privacy`: takes the customers' requests on, step by step, from wherever they are.
+"""Process `privacy`: takes the customers' requests on, step by step, from wherever they are; and ends what is
+too old (`flows.services.retention`), a small step between two rounds.
 
-There is one process of this. Nothing but the requests is remembered between two rounds, so whoever was killed
-is followed by one that goes on. While nothing is asked, a round is one question to Redis.
+There is one process of this. Nothing but the requests, and how far the sweep is, is remembered between two
+rounds, so whoever was killed is followed by one that goes on. While nothing is asked, a round is one question
+to Redis.
 """
 
 import signal
 import threading
+import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 import structlog
 
 from flows.runtime.ready import begun
 from flows.runtime.sift import story
+from flows.services.retention.sweep import BY as RETENTION
+from flows.services.retention.sweep import PAUSE_S, Sweeping, sweeping_of
 from flows.services.subjects.erasing import Erasing, erasing_of
+from schemas import metrics
 from schemas.errors import LogFull
 from schemas.records.privacy_requests import PrivacyRequest, Step
 from state.privacy_requests import PrivacyRequests
@@ -25,15 +32,34 @@ log = structlog.get_logger()
 
 BUSY_S: Final = 0.05  # between two rounds while something is under way ...
 IDLE_S: Final = 0.5  # ... and while nothing is
+OTHERS_S: Final = 1.0  # between two looks at erasures that nobody waits for: there are up to a hundred
+NOTED_S: Final = 60.0  # between two looks at what is overdue; and the sweep rests so long when it has failed
 
 
-def a_round(requests: PrivacyRequests, erasing: Erasing) -> bool:
-    """Take each erasure as far as it can go now; return whether one waits for more. Raises `Fatal`."""
+def a_round(requests: PrivacyRequests, erasing: Erasing, *, all_of_them: bool = True) -> bool:
+    """Take each erasure as far as it can go now, those that somebody waits for first; return whether one of
+    these waits for more. `all_of_them`: those as well that retention began. Raises `Fatal`."""
     waits = False
-    for request in requests.unfinished():
-        if request.right == "erase":
-            waits |= _advanced(erasing, request).step != Step.DONE
+    erasures = [request for request in requests.unfinished() if request.right == "erase"]
+    awaited = [request for request in erasures if request.by != RETENTION]
+    others = [request for request in erasures if request.by == RETENTION and all_of_them]
+    for request in awaited:
+        waits |= _advanced(erasing, request).step != Step.DONE
+    if others:
+        _together(erasing, others)
+    for request in others:
+        _advanced(erasing, request)
     return waits
+
+
+def _together(erasing: Erasing, requests: list[PrivacyRequest]) -> None:
+    """Spare them to read the same one after the other; where that fails, each reads for itself."""
+    try:
+        erasing.sweep_together(requests)
+    except INFRASTRUCTURE:
+        raise
+    except Exception as error:  # noqa: BLE001  # a defect of ours
+        log.error("erasure_failed", where=story(error), then="each is tried alone")
 
 
 def _advanced(erasing: Erasing, request: PrivacyRequest) -> PrivacyRequest:
@@ -49,6 +75,47 @@ def _advanced(erasing: Erasing, request: PrivacyRequest) -> PrivacyRequest:
     return request
 
 
+class Upkeep:
+    """What is done beside the requests."""
+
+    def __init__(self, requests: PrivacyRequests, sweeping: Sweeping, clock: Callable[[], float]) -> None:
+        self._requests = requests
+        self._sweeping = sweeping
+        self._clock = clock
+        self._rests_until = 0.0
+        self._noted = -NOTED_S
+
+    def step(self) -> bool:
+        """Take a step of the sweep, and return whether the next one may follow soon. What fails in it must
+        hold up no request. Raises `Fatal`."""
+        now = self._clock()
+        if now >= self._noted + NOTED_S:
+            self._noted = now
+            self._note()
+        if now < self._rests_until:
+            return False
+        try:
+            return self._sweeping.step()
+        except LogFull as full:
+            log.warning("retention_rests", reason=str(full))
+        except INFRASTRUCTURE:
+            raise
+        except Exception as error:  # noqa: BLE001  # a defect of ours
+            log.error("retention_failed", where=story(error), then="tried again in a minute")
+        self._rests_until = now + NOTED_S
+        return False
+
+    def _note(self) -> None:
+        """Bring the figures up to now."""
+        now_ms = int(time.time() * 1000)
+        overdue = [request.due_ms < now_ms for request in self._requests.unfinished()]
+        metrics.REQUESTS_OPEN.labels("overdue").set(sum(overdue))
+        metrics.REQUESTS_OPEN.labels("in_time").set(len(overdue) - sum(overdue))
+        sweep = self._sweeping.so_far
+        metrics.RETENTION_SWEPT.set((sweep.ended_ms or sweep.began_ms) / 1000)
+        metrics.RETENTION_WAITS.set(bool(sweep.rule_ms) and now_ms < sweep.waits_until_ms)
+
+
 def run(deployment: "Deployment") -> None:
     """Work until a signal. Raises `Fatal`."""
     stop = threading.Event()
@@ -57,8 +124,14 @@ def run(deployment: "Deployment") -> None:
     with reported():
         deployment.check_data()
         requests, erasing = deployment.privacy_requests, erasing_of(deployment)
+        upkeep = Upkeep(requests, sweeping_of(deployment, erasing), time.monotonic)
         begun()
         log.info("privacy_starts", unfinished=len(requests.unfinished()))
+        others_at = 0.0
         while not stop.is_set():
-            waits = a_round(requests, erasing)
-            stop.wait(BUSY_S if waits else IDLE_S)
+            all_of_them = time.monotonic() >= others_at
+            waits = a_round(requests, erasing, all_of_them=all_of_them)
+            if all_of_them:
+                others_at = time.monotonic() + OTHERS_S
+            goes_on = upkeep.step()
+            stop.wait(BUSY_S if waits else PAUSE_S if goes_on else IDLE_S)

@@ -297,6 +297,29 @@ BACKUP_ENDED = Gauge(
 )
 BACKUPS_FAILED = Counter("millrace_backups_failed", "Daily backups that failed; each is tried again")
 
+# --- privacy ---
+RETENTION_REMOVED = Counter(
+    "millrace_retention_removed",
+    "What was too old and went, by class of data; of `customers` those whose erasure was begun",
+    ["data"],
+)
+RETENTION_SWEPT = Gauge(
+    "millrace_retention_swept_timestamp_seconds",
+    "When the sweep last came to its end; 0: it never did",
+    multiprocess_mode="mostrecent",
+)
+RETENTION_WAITS = Gauge(
+    "millrace_retention_waits",
+    "1 while nobody is erased, since the rule is new or the clock has jumped (retention.grace)",
+    multiprocess_mode="mostrecent",
+)
+REQUESTS_OPEN = Gauge(
+    "millrace_requests_open",
+    "Requests of customers that are not closed: `in_time`, or `overdue`",
+    ["due"],
+    multiprocess_mode="mostrecent",
+)
+
 # --- supervisor ---
 WORKER_GIVEN_UP = Gauge(
     "millrace_worker_given_up",

@@ -115,6 +115,16 @@ class DeadLetters(Generic[Entry]):
             yield from self._entries(found)
             after = f"({found[-1][0].decode()}"
 
+    def older(self, before_ms: int, count: int) -> list[str]:
+        """Return the ids of up to `count` of those that were put here before then, the oldest first."""
+        found = cast(list[Any], self._redis.xrange(self._stream, "-", f"({before_ms}-0", count))
+        return [ident.decode() for ident, _ in found]
+
+    def since_ms(self) -> int:
+        """Return when the oldest was put here; 0: there is none."""
+        found = cast(list[Any], self._redis.xrange(self._stream, count=1))
+        return int(found[0][0].partition(b"-")[0]) if found else 0
+
     def find(self, ident: str) -> Entry | None:
         return next(self._entries(cast(list[Any], self._redis.xrange(self._stream, ident, ident))), None)
 

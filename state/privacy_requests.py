@@ -1,6 +1,7 @@
 """The customers' requests, in a slot of their own: whoever drives them goes on where another one died."""
 
-from typing import Any, cast
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, cast
 
 import msgspec
 import redis
@@ -9,6 +10,7 @@ from schemas.records.privacy_requests import PrivacyRequest
 from state.redis.client import writing
 from state.redis.names import Names
 
+PAGE: Final = 1_000  # in one answer of the server, which does nothing else meanwhile
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(PrivacyRequest).decode
 
@@ -46,8 +48,20 @@ class PrivacyRequests:
 
     def everything(self) -> list[PrivacyRequest]:
         """Return all of them, the oldest first."""
-        found = [_decode(one) for one in cast(list[bytes], self._redis.hvals(self._all))]
+        packed = cast(Iterator[tuple[bytes, bytes]], self._redis.hscan_iter(self._all, count=PAGE))
+        found = [_decode(one) for one in dict(packed).values()]
         return sorted(found, key=lambda request: (request.asked_ms, request.id))
+
+    def page(self, cursor: int, count: int) -> tuple[int, list[PrivacyRequest]]:
+        """Return some of them, about `count`, from where the last page ended (0: from the first), and where
+        the next one begins (0: there is none). What is written meanwhile may be missing, or come twice."""
+        after, found = cast(tuple[int, dict[bytes, bytes]], self._redis.hscan(self._all, cursor, count=count))
+        return after, [_decode(packed) for packed in found.values()]
+
+    def forget(self, names: Sequence[str]) -> None:
+        """Remove requests that are closed."""
+        if names:
+            self._redis.hdel(self._all, *names)
 
     def save(self, before: PrivacyRequest, request: PrivacyRequest, *, finished: bool = False) -> bool:
         """Replace `before`; return False where another one has gone on with it meanwhile. Raises

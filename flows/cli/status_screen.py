@@ -79,6 +79,16 @@ def _head(status: Status) -> str:
         lines.append(
             f"[bold red]suspended sources, whose events are not taken: {sources}[/] (`millrace source list`)"
         )
+    if status.overdue:
+        lines.append(
+            f"[bold red]{status.overdue:,} requests of customers are overdue[/]"
+            " (`millrace subject list --open`)"
+        )
+    if status.sweep_behind:
+        lines.append(
+            "[bold red]what is too old is not removed in time[/] (`millrace privacy report` says how far the"
+            " sweep is; process `privacy` does it)"
+        )
     return "\n".join(lines)
 
 

@@ -64,6 +64,30 @@ def subject_unsuppress(
     return unsuppress(_load(config), identifier)
 
 
+@subject.command("hold")
+def subject_hold(who: Who, reason: What, config: ConfigFile = None) -> int:
+    """Keep a customer from being erased, by retention or by a request: there is a dispute, or a duty."""
+    from flows.cli.subject_screen import hold
+
+    return hold(_load(config), who, reason)
+
+
+@subject.command("release")
+def subject_release(who: Who, config: ConfigFile = None) -> int:
+    """Take a customer off hold. 1 if it was not on hold."""
+    from flows.cli.subject_screen import release
+
+    return release(_load(config), who)
+
+
+@subject.command("held")
+def subject_held(as_json: AsJson = False, config: ConfigFile = None) -> int:
+    """List who is on hold, since when and why."""
+    from flows.cli.subject_screen import held
+
+    return held(_load(config), as_json)
+
+
 @subject.command("export")
 def subject_export(
     who: Who,

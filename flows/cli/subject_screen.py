@@ -9,6 +9,7 @@ from rich.table import Table
 
 from flows.cli.printing import console, folded, moment_text, print_json, printable
 from flows.runtime.deployment import Deployment
+from flows.services.retention import holds
 from flows.services.subjects import confirming, consenting, exporting, requests
 from schemas.bilingual import Lang
 from schemas.config import Config
@@ -54,6 +55,32 @@ def unsuppress(config: Config, named: str) -> int:
         print(f"{named} is not suppressed", file=sys.stderr)
         return 1
     print(f"events that name {named} are taken again")
+    return 0
+
+
+def hold(config: Config, who: str, reason: str) -> int:
+    """Put a customer on hold. Raises `Unusable` where nobody is known so, `Unreachable`."""
+    print(f"{holds.hold(Deployment(config), who, by='command', note=reason)} is on hold: not erased")
+    return 0
+
+
+def release(config: Config, who: str) -> int:
+    """Take a customer off hold. Raises `Unusable` where nobody is known so, `Unreachable`."""
+    released = holds.release(Deployment(config), who)
+    print("released: it is erased again when it is due, or asked for" if released else "it was not on hold")
+    return 0 if released else 1
+
+
+def held(config: Config, as_json: bool) -> int:
+    """List who is on hold. Raises `Unreachable`."""
+    found = holds.everything(Deployment(config))
+    if as_json:
+        print_json(found)
+        return 0
+    table = folded(Table("customer", "since", "by", "reason"))
+    for one in found:
+        table.add_row(one["customer"], one["since"], one["by"], printable(one["note"]))
+    console().print(table)
     return 0
 
 

@@ -35,6 +35,7 @@ from state.directory.layout import Layout
 from state.directory.ledger import RedisLedger
 from state.directory.policy import Policy
 from state.directory.redis_directory import RedisDirectory
+from state.directory.tables import Tables
 from state.given_up import RedisGivenUp
 from state.history.journal_tail import RedisJournal
 from state.history.key_snapshot import keys_of
@@ -61,6 +62,7 @@ from state.shards.deliveries import Deliveries
 from state.shards.redis_shards import RedisOutbox, RedisShards
 from state.shards.shard_protocols import Outbox, Shards
 from state.suspended import RedisSources
+from state.sweep_records import SweepRecords
 
 if TYPE_CHECKING:
     from connectors.sinks.sink import Sink
@@ -293,6 +295,16 @@ class Deployment:
     def confirmations(self) -> Confirmations:
         """Codes that customers were sent."""
         return Confirmations(self.client, self.names)
+
+    @cached_property
+    def sweep_records(self) -> SweepRecords:
+        """How far the sweep of retention is, and who is on hold."""
+        return SweepRecords(self.client, self.names)
+
+    @cached_property
+    def tables(self) -> Tables:
+        """The tables of the directory, from one end to the other."""
+        return Tables(self.client, self.names, self.layout)
 
     @cached_property
     def receipt_signer(self) -> "ReceiptSigner":

@@ -12,6 +12,7 @@ import msgspec
 
 from flows.logic.shard.state import sums
 from flows.runtime.deployment import Deployment
+from flows.services.retention.progress import is_behind
 from schemas.config import Config
 from schemas.records.customer_profile import Head
 from schemas.records.outbox_lanes import Lane
@@ -74,6 +75,8 @@ class Status(msgspec.Struct, frozen=True):
     sources: tuple[str, ...]  # that are suspended
     given_up: tuple[str, ...]  # processes that end at every start
     totals: dict[str, int]  # of the shards and of the directory: `applied`, `triggers:<rule>` ...
+    overdue: int = 0  # requests of customers that are not closed in time
+    sweep_behind: bool = False  # what ends things that are too old does not come along
 
 
 class Overview(msgspec.Struct, frozen=True):
@@ -85,15 +88,20 @@ class Overview(msgspec.Struct, frozen=True):
 
 def overview(deployment: Deployment) -> Overview:
     """Return what there is now. Raises `Unreachable`, `Foreign`."""
-    directory, shards = deployment.directory, deployment.shards
+    directory, shards, now_ms = deployment.directory, deployment.shards, int(time.time() * 1000)
     status = collect(
         deployment.config,
         directory,
         shards,
         deployment.outbox,
-        int(time.time() * 1000),
+        now_ms,
         deployment.sources.all(),
         deployment.given_up.all(),
+    )
+    status = msgspec.structs.replace(
+        status,
+        overdue=sum(request.due_ms < now_ms for request in deployment.privacy_requests.unfinished()),
+        sweep_behind=is_behind(deployment.sweep_records.load(), now_ms),
     )
     return Overview(without_ticks(status, directory, shards), deployment.deliveries.counts())
 

@@ -63,6 +63,7 @@ from schemas.config.machinery import (
     Metrics,
     Raw,
     Redis,
+    Retention,
     Rights,
     Shards,
     Vault,
@@ -145,6 +146,7 @@ __all__ = [
     "Redis",
     "RedisConnector",
     "Repeat",
+    "Retention",
     "Reward",
     "Rights",
     "Rules",
@@ -185,6 +187,7 @@ class Config(Rules, frozen=True, kw_only=True, forbid_unknown_fields=True):
     privacy: Privacy = Privacy()
     consent: Consent = Consent()
     rights: Rights = Rights()
+    retention: Retention = Retention()
     keys: Keys = Keys()
     shards: Shards = Shards()
     archive: Archive = Archive()

@@ -21,6 +21,13 @@ _WINDOW_WAIT_MAX = Duration.parse("30s")
 # Entries: a tick comes each second, and a shard with nothing else to do commits, and so trims, every two.
 _LOG_MIN = 10
 _THIS_MACHINE = ("127.0.0.1", "::1", "localhost")
+_KEPT_AT_LEAST = {
+    "customers": Duration.parse("1d"),
+    "decisions": Duration.parse("1h"),
+    "dead_letters": Duration.parse("1h"),
+    "reviews": Duration.parse("1d"),
+    "requests": Duration.parse("30d"),  # somebody may ask what became of one
+}
 _SECRET_BYTES = range(24, 65)  # as the Standard Webhooks specification has it
 
 
@@ -32,6 +39,7 @@ def machinery_problems(config: Config) -> Found:
     yield from _plan(config)
     yield from _zones(config)
     yield from _folders(config)
+    yield from _retention(config)
     if config.keys.provider == "vault":
         yield from _vault(config)
     for index, connector in enumerate(config.connector):
@@ -92,6 +100,14 @@ def _gateway(config: Config) -> Found:
         elif token in seen:  # a write key stands in web pages for all to see
             yield at, "a write key or another token is the same"
         seen.add(token)
+
+
+def _retention(config: Config) -> Found:
+    """A time to live that was mistyped must not empty a deployment."""
+    for name, least in _KEPT_AT_LEAST.items():
+        kept: Duration | None = getattr(config.retention, name)
+        if kept is not None and kept < least:
+            yield ("retention", name), f"expected at least {least}, got {kept}; leave it out to keep them"
 
 
 def _is_day(text: str) -> bool:

@@ -173,6 +173,23 @@ class Rights(Table, frozen=True):
     days_on: tuple[CalendarDay, ...] = ()  # pipl: days of a weekend that are worked
 
 
+class Retention(Table, frozen=True):
+    """How long things are kept that nothing else ends; a sweep of the process `privacy` ends them. See
+    docs/retention.md."""
+
+    # a customer about whom nothing came for this long is erased, with a receipt; none: never
+    customers: Duration | None = None
+    decisions: Duration | None = None  # why something was not sent; none: the last 10,000 of each shard
+    dead_letters: Duration | None = None  # of all kinds; none: until their log is full
+    reviews: Duration | None = None  # pairs that wait for a steward; none: until one decides
+    # customers' requests once they are closed, with their receipts; none: for ever
+    requests: Duration | None = Duration.parse("1095d")
+    # nobody is erased for this long after `customers` is switched on or shortened, or the clock has jumped
+    grace: Duration = Duration.parse("7d")
+    looks: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 1_000  # customers looked at in a second, at most
+    erasures: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 1_000  # begun in an hour, at most
+
+
 class Deliver(Table, frozen=True):
     """How hard deliveries are tried; what fails for good goes to the dead letters."""
 

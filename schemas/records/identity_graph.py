@@ -63,14 +63,15 @@ class Order(msgspec.Struct, array_like=True, frozen=True):
     unsure   the steward cannot say: the pair leaves the queue, and comes back if something new speaks for it
     release  the identifier `a` is evidence again
     detach   nothing leads to the customer of the origin `a` any more: it is about to be erased. `note`: its
-             origins, as they are known. `forced`: events that name its identifiers are dropped from now on
+             origins, as they are known. `forced`: events that name its identifiers are dropped from now on.
+             `b`, if any: a number (big-endian). The window is `Stale` where its shard's log has come further
     unsuppress  they are taken again, of the identifier `a`
     erase    what is left of a customer that was detached goes
     """
 
     kind: OrderKind
     a: bytes  # an identifier, but for undo a number
-    b: bytes = b""
+    b: bytes = b""  # an identifier, but for detach a number
     by: str = "link"  # who says so; the ledger keeps it
     note: bytes = b""  # evidence; the ledger (review: the queue) keeps it
     forced: bool = False  # link: though both are verified

@@ -58,3 +58,6 @@ class PrivacyRequest(msgspec.Struct, array_like=True, frozen=True):
     suppress: bool = False  # erase: events that name one of its identifiers are dropped from then on
     note: str = ""  # words of who gave it, or how it ended
     receipt: bytes = b""  # erase, done: signed
+    # erase, by retention: the customer must not have been heard of since then, else nothing is erased; 0: it
+    # does not depend on that
+    unheard_since_ms: int = 0

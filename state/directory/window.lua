@@ -120,6 +120,15 @@ for _, looked in ipairs(mode == 'commit' and looked_at or {}) do
   end
 end
 
+-- Where a detachment names an entry, nothing may lie behind it in the log of the customer's shard: it might be about the customer.
+for _, order in ipairs(mode == 'commit' and orders or {}) do
+  if order.kind == 'detach' and order.b ~= '' then
+    local root = root_of(order.a)
+    local head = call('HGET', P .. 'heads', (byte(root, 1) * 256 + byte(root, 2)) % shards) or 0
+    if tonumber(head) ~= (struct.unpack('>I6', sub(order.b, -6))) then return {'stale'} end
+  end
+end
+
 ordering = true
 for _, order in ipairs(mode == 'commit' and orders or {}) do
   if not obey(order) then refused = refused + 1 end

@@ -14,6 +14,7 @@ from schemas.records.consents import Standing
 from schemas.records.identity_graph import (
     ID_BYTES,
     Group,
+    Order,
     Put,
     Routed,
     WindowCommit,
@@ -99,6 +100,8 @@ class MemoryDirectory(MemoryLedger):
             raise Fenced(f"{window.partition}: expected position {window.before}, the directory has {found}")
         if window.erasures not in (-1, self._erasures):
             raise Stale(f"somebody was erased since a window of {window.partition} was made")
+        if any(map(self._comes_late, window.orders)):
+            raise Stale(f"a customer may have been heard of since a window of {window.partition} was made")
         graph, result, changes = self.graph.copy(), WindowResult(), HandOvers()
         try:
             routes = take_window(graph, window, result, changes, then=self._check_words)
@@ -126,6 +129,12 @@ class MemoryDirectory(MemoryLedger):
         self.journal.append((JournalKind.WINDOW, note))
         result.journal = len(self.journal)
         return result
+
+    def _comes_late(self, order: Order) -> bool:
+        """Return whether the customer's shard may have heard of it since this detachment was decided."""
+        if order.kind != "detach" or not order.b:
+            return False
+        return self._heads[self._shard_of(self.graph.root(order.a))] != int.from_bytes(order.b)
 
     def _shard_of(self, root: bytes) -> int:
         return shard_of(root, self.layout.shards)

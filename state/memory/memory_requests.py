@@ -1,5 +1,7 @@
 """Twin of the customers' requests in memory."""
 
+from collections.abc import Sequence
+
 from schemas.records.privacy_requests import PrivacyRequest
 
 
@@ -25,6 +27,14 @@ class MemoryRequests:
 
     def everything(self) -> list[PrivacyRequest]:
         return sorted(self.held.values(), key=lambda request: (request.asked_ms, request.id))
+
+    def page(self, cursor: int, count: int) -> tuple[int, list[PrivacyRequest]]:
+        found = [*self.held.values()][cursor : cursor + count]
+        return (cursor + count if cursor + count < len(self.held) else 0), found
+
+    def forget(self, names: Sequence[str]) -> None:
+        for name in names:
+            self.held.pop(name, None)
 
     def save(self, before: PrivacyRequest, request: PrivacyRequest, *, finished: bool = False) -> bool:
         if self.held.get(request.id) != before:

@@ -41,6 +41,8 @@ class Names:
         self.open_requests = p + b":{privacy}:open"  # set: ids of those that are not done
         # codes by which they confirm a yes; customer and purpose follow
         self._confirmations = p + b":{privacy}:code:"
+        self.sweep = p + b":{privacy}:sweep"  # string: how far the sweep of retention has come
+        self.held = p + b":{privacy}:held"  # hash: origin that retention must not erase -> since, by whom
         # and who listens to changes: written to see that it has heard of all before
         self.barrier = p + b":{copy}:"
         # keys of origins and disabled endpoints

@@ -10,10 +10,14 @@ import redis
 from schemas.records.consents import Consents, packed
 from schemas.records.identity_graph import Order, Put, Union, WindowCommit
 from schemas.records.shard_log import Erase, NotSent
+
+
+from schemas.records.identity_graph import Order, Put, Union, WindowCommit, shard_of
+from schemas.records.shard_log import Erase
 from schemas.wire.triggers import Absorb
 from state.digest_entries import directory_entries
 from state.directory.policy import Policy
-from tests.contract.test_directory import everything, group
+from tests.contract.test_directory import LAYOUT, everything, group
 from tests.contract.test_identity import ANON, DEVICE, MAIL, NAMES, OTHER, POST, USER, Both
 
 
@@ -45,6 +49,22 @@ def test_nothing_leads_to_who_is_detached_and_later_events_found_another(both: M
     assert world.commit(orders=(erase(USER.hash),)).erased == 1  # type: ignore[union-attr]
     assert world.roots(USER.hash, ANON.hash) == [root, root]
     assert world.memory.members(USER.hash) == ([], [])
+
+
+def test_who_was_heard_of_since_it_was_decided_is_not_detached(both: Make) -> None:
+    world = both()
+    world.commit(group(USER))
+    shard = shard_of(USER.hash, LAYOUT.shards)
+    seen = world.memory.heads()[shard]
+    unless = msgspec.structs.replace(detach(USER.hash, OTHER.hash), b=seen.to_bytes(12))
+    world.commit(group(USER))
+    assert world.commit(orders=(unless,)) is None
+    world.same()
+    assert world.roots(USER.hash) == [USER.hash]
+    unless = msgspec.structs.replace(unless, b=(seen + 1).to_bytes(12))
+    assert world.commit(orders=(unless,)) is not None
+    assert world.roots(USER.hash) == [None]
+    world.same()
 
 
 def test_the_shard_hears_of_it_behind_all_that_came_before(both: Make) -> None:

@@ -8,10 +8,12 @@ import msgspec
 import pytest
 from structlog.testing import capture_logs
 
-from flows.privacy import a_round
+from flows.privacy import Upkeep, a_round
 from flows.services.subjects import requests
+from schemas import metrics
 from schemas.errors import Fenced, LogFull
 from schemas.records.privacy_requests import PrivacyRequest, Step
+from schemas.records.retention import Sweep
 from state.memory.memory_requests import MemoryRequests
 from tests.lives import millrace
 from tests.subjects import Erased, identify
@@ -67,6 +69,58 @@ def test_requests_that_people_answer_are_left_to_them() -> None:
     erasing = Erasing({})
     assert not a_round(cast(Any, store), cast(Any, erasing))
     assert erasing.done == []
+
+
+class Sweeping:
+    """Does as it is told."""
+
+    def __init__(self, *ends: Exception | bool) -> None:
+        self.so_far = Sweep(rule_ms=1, waits_until_ms=1 << 60, ended_ms=5_000)
+        self._ends = list(ends)
+
+    def step(self) -> bool:
+        end = self._ends.pop(0)
+        if isinstance(end, Exception):
+            raise end
+        return end
+
+
+def test_a_sweep_that_fails_rests_and_holds_up_no_request() -> None:
+    now = [100.0]
+    sweeping = Sweeping(True, KeyError("ana@example.org"), True, LogFull("no room"), False)
+    upkeep = Upkeep(cast(Any, kept("a")), cast(Any, sweeping), lambda: now[0])
+    with capture_logs() as logs:
+        assert upkeep.step()
+        assert not upkeep.step(), "it failed"
+        assert not upkeep.step(), "and rests"
+        now[0] += 61
+        assert upkeep.step()
+        assert not upkeep.step()
+    assert [entry["event"] for entry in logs] == ["retention_failed", "retention_rests"]
+    assert "ana@example.org" not in str(logs)
+
+
+def test_the_figures_say_what_is_overdue_and_that_retention_waits() -> None:
+    store = kept("a", "b")
+    Upkeep(cast(Any, store), cast(Any, Sweeping(False)), lambda: 0.0).step()
+    body = metrics.exposition()[0].decode()
+    assert 'millrace_requests_open{due="overdue"} 2.0' in body
+    assert 'millrace_requests_open{due="in_time"} 0.0' in body
+    assert "millrace_retention_waits 1.0" in body
+    assert "millrace_retention_swept_timestamp_seconds 5.0" in body
+
+
+def test_what_somebody_waits_for_comes_before_what_nobody_asked_for() -> None:
+    store = kept("a", "b")
+    store.held["a"] = msgspec.structs.replace(store.held["a"], by="retention")
+
+    class Noting(Erasing):
+        def sweep_together(self, requests: list[PrivacyRequest]) -> None:
+            self.done.append("together")
+
+    erasing = Noting({})
+    a_round(cast(Any, store), cast(Any, erasing))
+    assert erasing.done == ["b", "together", "a"]
 
 
 @pytest.mark.long

@@ -29,6 +29,7 @@ from schemas.records.journal import JournalKind, Journalled, WindowContent
 from schemas.records.outbox_lanes import Lane
 from schemas.records.personal_findings import FieldFindings, PersonalFindings
 from schemas.records.privacy_requests import Answer, PrivacyRequest, Step
+from schemas.records.retention import Hold, Sweep, Swept
 from schemas.records.shard_log import Announced, Erase, Expect, Lend, NotSent, Retire, Split, Tick
 from schemas.wire.events import DeadLetter, Fact, Quarantined, RawEvent, Unlearnt
 from schemas.wire.triggers import Absorb, Decision, Example, Receipt, Trigger
@@ -226,7 +227,28 @@ SAMPLES: dict[str, Any] = {
             suppress=True,
             note="as asked",
             receipt=b"{}",
+            unheard_since_ms=NOW - 9,
         ),
+        Sweep(
+            phase=4,
+            cursor=7,
+            began_ms=NOW,
+            looked=3,
+            unknown=1,
+            classes={"customers": Swept(2, 1, NOW - 9, NOW)},
+            ended_ms=NOW - 5,
+            took_ms=2,
+            last_looked=4,
+            last_unknown=2,
+            last={"requests": Swept(1, 1, NOW - 8, NOW - 6)},
+            clock_ms=NOW + 1,
+            waits_until_ms=NOW + 9,
+            why="clock",
+            rule_ms=5,
+            hour_ms=NOW - 1,
+            hour_erased=1,
+        ),
+        Hold(NOW, "command", "a dispute"),
         Tick(NOW),
         Announced("learn:churn", 4),
         Trigger(

@@ -12,6 +12,7 @@ import schemas.records.identity_graph
 import schemas.records.journal
 import schemas.records.personal_findings
 import schemas.records.privacy_requests
+import schemas.records.retention
 import schemas.records.shard_log
 import schemas.wire.events
 import schemas.wire.triggers
@@ -36,6 +37,7 @@ INSIDE = {
     "Open",
     "Word",
     "FieldFindings",
+    "Swept",
 }  # of others
 NOT_KEPT = {
     "Reject",
@@ -56,6 +58,7 @@ MODULES = (
     schemas.records.customer_profile,
     schemas.wire.triggers,
     schemas.records.privacy_requests,
+    schemas.records.retention,
 )
 
 

@@ -134,6 +134,14 @@ def found(text: str, environment: dict[str, str] | None = None) -> list[str]:
             " 20000, got 19999",
         ),
         ("deliver.backoff = '10m'", "line 1: deliver.backoff_max: must not be shorter than `backoff` (10m)"),
+        (
+            "retention.customers = '73s'",
+            "line 1: retention.customers: expected at least 1d, got 73s; leave it out to keep them",
+        ),
+        (
+            "retention.requests = '1d'",
+            "line 1: retention.requests: expected at least 30d, got 1d; leave it out to keep them",
+        ),
         ("lifecycle.lost = '30d'", "line 1: lifecycle.lost: must be longer than `slipping` (30d)"),
         (
             "identity.blocked_patterns = ['ok', '*']",

@@ -384,8 +384,8 @@ def _root_alone(real: Callable[..., Standing]) -> Callable[..., Standing]:
 
 def _leaves_the_lanes(sweep: Any) -> Any:
     """Looks, and removes nothing."""
-    return lambda outbox, shards, every, origins: (
-        Counter() if shards else sweep(outbox, shards, every, origins)
+    return lambda outbox, shards, every, wanted: (
+        {name: Counter() for name in wanted} if shards else sweep(outbox, shards, every, wanted)
     )
 
 

@@ -79,7 +79,7 @@ class Undisturbed:
         self._work()
         shards = self.world.shards
         erased = [origin for origin, mark in self.world.directory.graph.marks.items() if mark == ERASED]
-        sweep_lanes(shards, range(SHARDS), SHARDS, frozenset(erased))
+        sweep_lanes(shards, range(SHARDS), SHARDS, {"": frozenset(erased)})
         if left := {entry.seq for lane in range(SHARDS) for entry in shards.outbox[lane, Lane.ABSORBS]}:
             raise Diverged(f"{len(left)} messages between shards were never handed over")
         for shard in range(SHARDS):

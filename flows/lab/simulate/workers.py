@@ -5,7 +5,6 @@ does is the order of the calls. Only the dispatchers, whose sinks talk to the ne
 few lines.
 """
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from random import Random
 from typing import Any, cast
@@ -306,7 +305,7 @@ def erasing(site: Site) -> Life:
             copy_keys=lambda _origins: None,
             seal=lambda plain: plain,
             unseal=lambda sealed: sealed,
-            dead_letters=lambda _origins, _identifiers: Counter(),
+            dead_letters=lambda _wanted: {},
             ask=lambda *_: Answer("taken"),
             sign=lambda request: request.id.encode(),
             clock_ms=lambda: START_MS,  # it never passes over somebody who is late

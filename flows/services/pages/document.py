@@ -26,9 +26,11 @@ table { border-collapse: collapse; margin: 1em 0 }
 th, td { padding: .3em .8em; border-bottom: 1px solid var(--faint); text-align: right; vertical-align: top }
 td { white-space: nowrap }
 th:first-child, td:first-child { text-align: left }
-th.words, td.words { text-align: left; white-space: normal }
+th { white-space: nowrap }
+th.words, td.words { text-align: left; white-space: normal; min-width: 5.5em }
 tr.own { font-weight: bold }
 .verdict { background: var(--box); border-left: 4px solid var(--c0); padding: .8em 1.2em; margin: 1.2em 0 }
+.verdict.bad { border-color: var(--c1) }
 .verdict .headline { font-size: 1.2em; font-weight: bold; margin: .2em 0 }
 .verdict dt { font-weight: bold; margin-top: .7em }
 .verdict dd { margin: 0 }

@@ -37,7 +37,7 @@ from state.redis.client import reported
 POLL_S: Final = 0.05
 _LETTERS: Final = str.maketrans("0123456789", "ghijklmnop")  # no digits: nothing takes it for a number
 # What `consent.mode` is called, by which of the purposes that it switches are allowed.
-_MODES: Final = {
+MODES: Final = {
     frozenset[str](): "basic",
     frozenset(("marketing", "sales")): "basic+marketing",
     frozenset(("personalisation",)): "basic+personalised",
@@ -99,7 +99,7 @@ def said(deployment: Deployment, who: str) -> Said:
         for purpose in config.consent.purpose
     ]
     allowed = frozenset(one.purpose for one in purposes if one.allowed and one.purpose in SWITCHED)
-    return Said(root.hex(), _MODES.get(allowed, ""), words.country, purposes, _spoken(standing))
+    return Said(root.hex(), MODES.get(allowed, ""), words.country, purposes, _spoken(standing))
 
 
 def say(

@@ -1,7 +1,8 @@
 """The workflow of an erasure. Each step is done again by whoever finds it unfinished, and changes nothing the
 second time; so it survives any death, and ends with one receipt.
 
-    asked     what came in before the request is resolved first, as far as that takes no longer than DRAIN_S
+    asked     what came in before the request is resolved first, as far as that takes no longer than DRAIN_S.
+              Where retention asks, the customer must not have been heard of until the commit that follows
     detached  one commit of the directory: no identifier, pair or order leads to the customer any more. What
               is on its way to it (a merge, an unmerge, a ring of message ids) arrives, and what it owes is
               paid: nobody else loses anything
@@ -14,7 +15,7 @@ second time; so it survives any death, and ends with one receipt.
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -27,13 +28,14 @@ from flows.logic.shard.state import decode_profile
 from flows.match import no_content
 from flows.runtime.archived_windows import match_packer
 from flows.runtime.deployment import Deployment
+from flows.services.retention.silence import Found, look
 from flows.services.steward.orders import Mark
 from flows.services.subjects.receipts import document
-from flows.services.subjects.sweeping import queued, sweep_dead_letters, sweep_lanes
+from flows.services.subjects.sweeping import Wanted, queued, sweep_dead_letters, sweep_lanes
 from flows.services.subjects.telling import Telling, is_due, pack_names, unpack_names
 from schemas.config import Connector
-from schemas.errors import Foreign
-from schemas.records.identity_graph import Identifier, Order, Put, WindowCommit, shard_of
+from schemas.errors import Foreign, Stale
+from schemas.records.identity_graph import ID_BYTES, Identifier, Order, Put, WindowCommit, shard_of
 from schemas.records.match_log import MatchKind
 from schemas.records.outbox_lanes import Lane
 from schemas.records.privacy_requests import Answer, PrivacyRequest, Step
@@ -46,6 +48,8 @@ log = structlog.get_logger()
 PARTITION: Final = "privacy"  # of the directory's commits
 DRAIN_S: Final = 30.0  # that what came in before may take to be resolved
 MATCH_S: Final = 60.0  # that `match` may take to forget
+UNSURE_S: Final = 600.0  # that may pass until it is known when a customer was last heard of
+ASKED_MAX_MS: Final = 86_400_000  # what retention asked for earlier than this is not begun any more
 LEARN_S: Final = 30.0  # that `learn` may take to come past what it was given
 _ABOUT_MAX: Final = 1_000  # entries of the ledger about one origin
 _replace = msgspec.structs.replace
@@ -94,10 +98,11 @@ class Parts:
     copy_keys: Callable[[Sequence[bytes]], None]
     seal: Callable[[bytes], bytes]
     unseal: Callable[[bytes], bytes]
-    dead_letters: Callable[[Sequence[bytes], Sequence[bytes]], Counter[str]]
+    dead_letters: Callable[[Mapping[str, Wanted]], Mapping[str, Counter[str]]]
     ask: Callable[[Connector, PrivacyRequest, Mapping[str, str], int], Answer]
     sign: Callable[[PrivacyRequest], bytes]
     content: Callable[[WindowCommit], bytes] = no_content
+    held: Callable[[], Collection[bytes]] = tuple  # origins whom retention must not erase
     clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000
 
 
@@ -107,6 +112,9 @@ class Erasing:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._drains: dict[str, Drain] = {}
+        self._drain: tuple[int, Drain] | None = None  # for what retention asks: since when
+        self._removed: dict[str, Counter[str]] = {}  # by `sweep_together`
+        self._resolved_ms = 0  # all that came before then has been resolved
         self._steps: dict[str, Callable[[PrivacyRequest], PrivacyRequest | None]] = {
             Step.ASKED: self._asked,
             Step.DETACHED: self._detached,
@@ -131,6 +139,17 @@ class Erasing:
             request = found
         return request
 
+    def sweep_together(self, requests: Sequence[PrivacyRequest]) -> None:
+        """Do for all of these at once what each would read all lanes and dead letters for: for those that
+        have come so far. Their next `advance` goes on from there."""
+        applied = [one for one in requests if one.step == Step.GONE and self._is_applied(one)]
+        if len(applied) < 2:
+            return
+        has_examples = self._has_examples(applied)  # nearly always none has: then it is one look for all
+        ready = [one for one in applied if self._may_be_swept(one)] if has_examples else applied
+        if ready:
+            self._removed |= self._removed_of(ready)
+
     # --- the steps: each returns the request behind it, None where it has to wait
 
     def _asked(self, request: PrivacyRequest) -> PrivacyRequest | None:
@@ -147,9 +166,45 @@ class Erasing:
                 return self._at(request, Step.DONE, note="nobody is known by this id")
             users = _users(identifiers)
             return _replace(request, origins=members, users=users, shards=self._shards(members))
+        if not request.unheard_since_ms or erased:
+            return self._detach(request)
+        why_not, log_end = self._look(request)
+        if log_end is None:
+            return self._at(request, Step.DONE, note=why_not) if why_not else None
+        try:
+            return self._detach(request, log_end)
+        except Stale:  # its shard has heard of something meanwhile: look again
+            return None
+
+    def _look(self, request: PrivacyRequest) -> tuple[str, int | None]:
+        """Look whether a customer that nobody asked for may be erased still: return the last entry of its
+        shard's log if so; else why not, or nothing where one has to look again."""
+        parts = self._parts
+        if abs(parts.clock_ms() - request.asked_ms) > ASKED_MAX_MS:
+            return "this lay for too long, or the clock has jumped: nothing was erased", None
+        root = parts.directory.root(request.customer)
+        members, _ = parts.ledger.members(root)
+        if not set(members).isdisjoint(parts.held()):
+            return "the customer is on hold: nothing was erased", None
+        found, log_end = look(
+            parts.directory, parts.shards, parts.shard_count, root, members, request.unheard_since_ms
+        )
+        if found is Found.SILENT:
+            return "", log_end
+        if found is Found.HEARD:
+            return "the customer was heard of meanwhile: nothing was erased", None
+        if self._has_waited(request, UNSURE_S):
+            return "nobody can tell when the customer was heard of: nothing was erased", None
+        return "", None
+
+    def _detach(self, request: PrivacyRequest, log_end: int | None = None) -> PrivacyRequest:
+        """`log_end`: the last entry that the log of the customer's shard may have. Raises `Stale` where it
+        has more, `LogFull`, `Fenced`."""
+        parts = self._parts
         known = b"".join((*request.origins, *request.users))
+        unless = b"" if log_end is None else log_end.to_bytes(ID_BYTES)
         detach = Order(
-            "detach", request.customer, by=PARTITION, note=known, forced=request.suppress, origins=True
+            "detach", request.customer, unless, PARTITION, known, forced=request.suppress, origins=True
         )
         self.order([detach])
         root = parts.directory.root(request.customer)
@@ -197,15 +252,11 @@ class Erasing:
         return self._at(request, Step.GONE, mark={"log": log_end, "shard": shard_of(root, parts.shard_count)})
 
     def _gone(self, request: PrivacyRequest) -> PrivacyRequest | None:
-        parts = self._parts
-        if parts.shards.heads()[request.mark["shard"]].offset < request.mark["log"]:
+        removed = self._removed.pop(request.id, None)
+        if removed is None and not self._may_be_swept(request):
             return None
-        origins = frozenset(request.origins)
-        examples = queued(parts.outbox, Lane.EXAMPLES, request.shards, origins)
-        if next(examples, None) is not None and not self._has_waited(request, LEARN_S):
-            return None
-        removed = sweep_lanes(parts.outbox, request.shards, parts.shard_count, origins)
-        removed += parts.dead_letters(request.origins, request.identifiers)
+        if removed is None:
+            removed = self._removed_of([request])[request.id]
         counts = request.counts | removed
         return self._at(request, Step.SWEPT, counts=counts, identifiers=[], mark={}, shards=[])
 
@@ -222,6 +273,32 @@ class Erasing:
         return _replace(done, receipt=parts.sign(done))
 
     # --- what they are made of
+
+    def _may_be_swept(self, request: PrivacyRequest) -> bool:
+        """Return whether nothing more of the customer can come into the lanes, and `learn` has passed."""
+        return self._is_applied(request) and (
+            not self._has_examples([request]) or self._has_waited(request, LEARN_S)
+        )
+
+    def _is_applied(self, request: PrivacyRequest) -> bool:
+        return self._parts.shards.heads()[request.mark["shard"]].offset >= request.mark["log"]
+
+    def _has_examples(self, requests: Sequence[PrivacyRequest]) -> bool:
+        """Return whether examples of any of these customers wait for `learn`."""
+        shards = sorted({shard for request in requests for shard in request.shards})
+        origins = frozenset(origin for request in requests for origin in request.origins)
+        return next(queued(self._parts.outbox, Lane.EXAMPLES, shards, origins), None) is not None
+
+    def _removed_of(self, requests: Sequence[PrivacyRequest]) -> dict[str, Counter[str]]:
+        """Remove what waits in lanes and lies among the dead letters, and return how much, by request."""
+        parts = self._parts
+        shards = sorted({shard for request in requests for shard in request.shards})
+        origins = {request.id: frozenset(request.origins) for request in requests}
+        removed = sweep_lanes(parts.outbox, shards, parts.shard_count, origins)
+        dead = parts.dead_letters(
+            {one.id: Wanted(origins[one.id], frozenset(one.identifiers)) for one in requests}
+        )
+        return {name: counts + dead.get(name, Counter()) for name, counts in removed.items()}
 
     def _at(self, request: PrivacyRequest, step: str, **changes: Any) -> PrivacyRequest:
         now_ms = self._parts.clock_ms()
@@ -243,6 +320,8 @@ class Erasing:
         )
 
     def _drained(self, request: PrivacyRequest) -> bool:
+        if request.unheard_since_ms:
+            return self._all_drained(request)
         drain = self._drains.get(request.id)
         if drain is None:
             drain = self._drains[request.id] = self._parts.drain()
@@ -250,6 +329,18 @@ class Erasing:
         if done:
             self._drains.pop(request.id).close()
         return done
+
+    def _all_drained(self, request: PrivacyRequest) -> bool:
+        """The same for those that nobody waits for: one drain for many of them, and without a limit."""
+        if request.asked_ms <= self._resolved_ms:
+            return True
+        if self._drain is None:
+            self._drain = self._parts.clock_ms(), self._parts.drain()
+        began_ms, drain = self._drain
+        if drain.passed():
+            self._resolved_ms, self._drain = began_ms, None
+            drain.close()
+        return request.asked_ms <= self._resolved_ms
 
     def _shards(self, members: Sequence[bytes]) -> list[int]:
         """Return where something of these may lie: in their own shards, and in those of whom they were once
@@ -259,7 +350,8 @@ class Erasing:
         return sorted({shard_of(origin, self._parts.shard_count) for origin in {*members, *named}})
 
     def order(self, orders: list[Order], puts: Sequence[Put] = ()) -> None:
-        """Have the directory carry these out, in one commit. Raises `LogFull`, `Fenced`."""
+        """Have the directory carry these out, in one commit. Raises `LogFull`, `Fenced`; `Stale` as
+        `_detach`."""
         directory = self._parts.directory
         before = directory.offsets().get(PARTITION, -1)
         window = WindowCommit(
@@ -273,7 +365,9 @@ class Erasing:
             time_ms=self._parts.clock_ms(),
             puts=list(puts),
         )
-        directory.commit(window, self._parts.content(window))
+        # what the archive keeps was checked, once and for all
+        kept = [_replace(one, b=b"") if one.kind == "detach" else one for one in orders]
+        directory.commit(window, self._parts.content(_replace(window, orders=kept)))
 
     def _read_up_to_mark(self, request: PrivacyRequest, root: bytes) -> bool:
         shard = shard_of(root, self._parts.shard_count)
@@ -318,10 +412,11 @@ def parts_of(deployment: Deployment, directory: Directory) -> Parts:
         copy_keys=lambda origins: _copy_keys(deployment, origins),
         seal=deployment.log_seal.seal,
         unseal=deployment.log_seal.open,
-        dead_letters=lambda origins, ids: sweep_dead_letters(deployment, frozenset(origins), frozenset(ids)),
+        dead_letters=lambda wanted: sweep_dead_letters(deployment, wanted),
         ask=Telling(config.deliver, deployment.sink).ask,
         sign=lambda request: deployment.receipt_signer.sign(document(deployment.config, request)),
         content=match_packer(config, deployment.log_seal) if config.archive.enabled else no_content,
+        held=lambda: deployment.sweep_records.holds().keys(),
     )
 
 

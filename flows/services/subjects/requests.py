@@ -33,7 +33,7 @@ class Asked(msgspec.Struct, frozen=True):
 def erase(deployment: Deployment, who: str, *, by: str, note: str = "", suppress: bool = False) -> Asked:
     """Ask for the erasure of `NAMESPACE:VALUE`, or of a customer's id. Whoever is being erased has one
     request. `suppress`: events that name an identifier of the customer are dropped from then on. Raises
-    `Unusable` where nobody is known so, `Unreachable`."""
+    `Unusable` where nobody is known so, or the customer is on hold, `Unreachable`."""
     with reported():
         root = customer(deployment, who)
         if deployment.directory.erased([root])[0]:
@@ -41,6 +41,9 @@ def erase(deployment: Deployment, who: str, *, by: str, note: str = "", suppress
             if not found:
                 raise Unusable(f"{who} was erased before; no request is kept of it")
             return Asked(found[-1], already=True)
+        members, _ = deployment.ledger.members(root)
+        if not deployment.sweep_records.holds().keys().isdisjoint(members):
+            raise Unusable(f"{who} is on hold: `millrace subject release` it first, if nothing forbids that")
         request = _request(deployment, f"erase-{text_id(root)}", "erase", root, by, note)
         return _add(deployment, msgspec.structs.replace(request, suppress=suppress))
 
@@ -76,7 +79,7 @@ def close(deployment: Deployment, name: str, *, done: bool, note: str) -> Privac
         raise Unusable(f"{name} was closed before: {request.step}")
     step = Step.DONE if done else Step.REFUSED
     times = request.times | {step: time.time_ns() // 1_000_000}
-    closed = msgspec.structs.replace(request, step=step, times=times, note=_kept(note) or request.note)
+    closed = msgspec.structs.replace(request, step=step, times=times, note=kept(note) or request.note)
     with reported():
         if not deployment.privacy_requests.save(request, closed, finished=True):
             raise Unusable(f"{name} was changed by somebody else just now: look at it again")
@@ -97,8 +100,9 @@ def customer(deployment: Deployment, who: str) -> bytes:
     raise Unusable(f"nobody is known as {who}: expected NAMESPACE:VALUE, or the id of a customer")
 
 
-def _kept(note: str) -> str:
-    """What people write about a customer is kept when the customer is gone."""
+def kept(note: str) -> str:
+    """Return what people write about a customer without personal data: it is kept when the customer is
+    gone."""
     return without_personal(note, int(time.time() * 1000))[:NOTE_MAX]
 
 
@@ -115,16 +119,16 @@ def _request(
         due_ms=due_ms(rights, now),
         by=by,
         times={Step.ASKED: int(now.timestamp() * 1000)},
-        note=_kept(note),
+        note=kept(note),
     )
 
 
 def _add(deployment: Deployment, request: PrivacyRequest) -> Asked:
-    if deployment.privacy_requests.add(request):
-        return Asked(request, already=False)
-    found = deployment.privacy_requests.get(request.id)
-    assert found is not None, "it was there a moment ago, and none is ever removed"
-    return Asked(found, already=True)
+    while not deployment.privacy_requests.add(request):
+        found = deployment.privacy_requests.get(request.id)
+        if found is not None:  # else it was closed long ago, and retention has just removed it
+            return Asked(found, already=True)
+    return Asked(request, already=False)
 
 
 def wait(

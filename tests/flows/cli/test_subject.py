@@ -129,3 +129,17 @@ def test_what_a_customer_allows_is_shown_and_a_new_word_waits_until_it_is_resolv
     assert json.loads(out)["words"] == []
     code, _, err = run("consent", "user_id:ana", "--say", "marketing")
     assert (code, err) == (1, "millrace: expected THING=WORD, such as marketing=no; got 'marketing'\n")
+
+
+def test_on_hold_a_customer_is_not_erased_until_it_is_released(site: Erased, run) -> None:  # type: ignore[no-untyped-def]
+    code, out, _ = run("hold", "user_id:ana", "--reason", "a dispute; ana@example.org rang")
+    assert (code, "is on hold" in out) == (0, True)
+    code, _, err = run("erase", "user_id:ana", "--yes", "--wait", "0")
+    assert (code, "is on hold" in err) == (1, True)
+    assert site.deployment.privacy_requests.everything() == []
+    [held] = json.loads(run("held", "--json")[1])
+    assert (held["by"], held["note"]) == ("command", "a dispute; (redacted) rang")
+    assert "a dispute" in run("held")[1]
+    assert run("release", "user_id:ana")[0] == 0
+    assert run("release", "user_id:ana")[0] == 1
+    assert run("erase", "user_id:ana", "--yes", "--wait", "0")[0] == 3

@@ -206,3 +206,12 @@ def test_every_line_fits_80_columns_and_names_stay_whole() -> None:
     assert text.count("123,456,789,012") == 5
     plain = "".join(c for c in text if c == "w" or c in "客户忠诚度")
     assert plain.count("w") >= 6 * 90
+
+
+def test_what_is_overdue_stands_at_the_top() -> None:
+    directory = MemoryDirectory(Layout.of("shop", 2, 1000, (1,)), lambda: NOW_MS)
+    fine = collect(CONFIG, directory, MemoryShards(2), MemoryShards(2), NOW_MS)
+    assert "overdue" not in printed(fine)
+    late = msgspec.structs.replace(fine, overdue=2, sweep_behind=True)
+    assert "2 requests of customers are overdue" in printed(late)
+    assert "what is too old is not removed in time" in printed(late)
