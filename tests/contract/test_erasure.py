@@ -8,12 +8,8 @@ import pytest
 import redis
 
 from schemas.records.consents import Consents, packed
-from schemas.records.identity_graph import Order, Put, Union, WindowCommit
-from schemas.records.shard_log import Erase, NotSent
-
-
 from schemas.records.identity_graph import Order, Put, Union, WindowCommit, shard_of
-from schemas.records.shard_log import Erase
+from schemas.records.shard_log import Erase, NotSent
 from schemas.wire.triggers import Absorb
 from state.digest_entries import directory_entries
 from state.directory.policy import Policy
