@@ -3,17 +3,17 @@
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import structlog
 
-from connectors.gateway import Door, Receipt, Standing, build, listen, server
+from connectors.gateway import Door, Standing, build, listen, server
 from flows.runtime.deployment import Deployment
 from flows.runtime.ready import begun
 from flows.services.steward.access import order_desk, steward
 from flows.services.steward.desk import Steward
 from flows.services.steward.orders import OrderDesk, event
-from flows.services.subjects import exporting, requests
+from flows.services.subjects.over_http import RegulationDesk, RightsDesk
 from schemas.config import Config, KafkaConnector
 from schemas.errors import ConfigError, Restarted
 from schemas.records.identity_graph import Order
@@ -47,7 +47,8 @@ def run(deployment: Deployment) -> None:
             desk,
             told,
             door,
-            _Rights(deployment, ending),
+            _Guarded(RightsDesk(deployment), ending),
+            _Guarded(RegulationDesk(deployment), ending),
         )
         serving = server(app)
         ending.end = lambda: setattr(serving, "should_exit", True)
@@ -110,28 +111,15 @@ class _Stewardship:
         return order if isinstance(order, Reject) else (order, event(document), self._orders.objection(order))
 
 
-class _Rights:
-    """A `connectors.gateway.subject_routes.Rights`."""
+class _Guarded:
+    """An object whose methods may find out now that Redis is another one."""
 
-    def __init__(self, deployment: Deployment, ending: _Ending) -> None:
-        self._deployment = deployment
-        self.erase = ending.guard(self._erase)
-        self.requests = ending.guard(self._requests)
-        self.receipt = ending.guard(self._receipt)
-        self.export = ending.guard(self._export)
+    def __init__(self, desk: object, ending: _Ending) -> None:
+        self._desk = desk
+        self._ending = ending
 
-    def _erase(self, who: str, token: str) -> tuple[object, bool]:
-        asked = requests.erase(self._deployment, who, by=f"token {token}")
-        return requests.plain(asked.request), asked.already
-
-    def _requests(self, named: str) -> list[object]:
-        return [requests.plain(one) for one in requests.of(self._deployment, named)]
-
-    def _receipt(self, named: str) -> Receipt:
-        return Receipt(requests.receipt(self._deployment, named), self._deployment.receipt_signer.public)
-
-    def _export(self, who: str) -> object:
-        return exporting.export(self._deployment, who)
+    def __getattr__(self, name: str) -> Any:
+        return self._ending.guard(getattr(self._desk, name))
 
 
 def standing(apart: Deployment) -> Callable[[], Standing]:

@@ -24,6 +24,7 @@ from connectors.gateway.intake import Intake
 from connectors.gateway.profile_routes import ReadProfile, profile_routes
 from connectors.gateway.refusals import Refused, later, problem
 from connectors.gateway.registry_routes import registry_routes
+from connectors.gateway.regulation_routes import Regulations, regulation_routes
 from connectors.gateway.routes import Endpoint
 from connectors.gateway.segment import segment_routes
 from connectors.gateway.standing import Standing, Watch
@@ -47,12 +48,14 @@ def build(
     standing: Callable[[], Standing] = Standing,
     door: Door | None = None,
     rights: Rights | None = None,
+    regulations: Regulations | None = None,
 ) -> Starlette:
     """Return the gateway. `read_profile(namespace, value)` runs in a thread; the writer is closed when the
     application stops.
 
     `stewardship`: what holders of a steward's token get; None where there is no access to identities at all.
-    `rights`: what holders of a privacy token get, likewise. `standing` is asked in a thread, once a second.
+    `rights`, `regulations`: what holders of a privacy token get, likewise, each in a dialect of its
+    own. `standing` is asked in a thread, once a second.
     `door`: what is refused besides what the gateway sees by itself.
     """
     watch = Watch(standing)
@@ -70,6 +73,11 @@ def build(
         *(
             subject_routes(Tokens(config.privacy_tokens, config.misses_per_minute), rights)
             if rights is not None
+            else ()
+        ),
+        *(
+            regulation_routes(Tokens(config.privacy_tokens, config.misses_per_minute), regulations)
+            if regulations is not None
             else ()
         ),
         *registry_routes(subjects),

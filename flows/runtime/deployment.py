@@ -44,7 +44,7 @@ from state.key_wrapping import Wrapping
 from state.keys import DataKeys, LogSeal
 from state.model_store import ModelStore, RedisModels, Signer
 from state.personal_findings import RedisPersonalFindings
-from state.privacy_requests import PrivacyRequests
+from state.privacy_requests import Mandates, PrivacyRequests
 from state.redis import embedded
 from state.redis.client import (
     Client,
@@ -293,6 +293,11 @@ class Deployment:
     def confirmations(self) -> Confirmations:
         """Codes that customers were sent."""
         return Confirmations(self.client, self.names)
+
+    @cached_property
+    def mandates(self) -> Mandates:
+        """What other systems ask about customers."""
+        return Mandates(self.client, self.names)
 
     @cached_property
     def receipt_signer(self) -> "ReceiptSigner":

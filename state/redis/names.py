@@ -41,6 +41,8 @@ class Names:
         self.open_requests = p + b":{privacy}:open"  # set: ids of those that are not done
         # codes by which they confirm a yes; customer and purpose follow
         self._confirmations = p + b":{privacy}:code:"
+        self.mandates = p + b":{privacy}:mandates"  # hash: id -> what another system asks
+        self.open_mandates = p + b":{privacy}:mandates_open"  # set: ids of those that are not done
         # and who listens to changes: written to see that it has heard of all before
         self.barrier = p + b":{copy}:"
         # keys of origins and disabled endpoints

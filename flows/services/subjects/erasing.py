@@ -1,7 +1,8 @@
 """The workflow of an erasure. Each step is done again by whoever finds it unfinished, and changes nothing the
-second time; so it survives any death, and ends with one receipt.
+second time; so it survives any death, and ends with one receipt. Until it begins it can be taken back.
 
-    asked     what came in before the request is resolved first, as far as that takes no longer than DRAIN_S
+    asked     what came in before the request is resolved first, as far as that takes no longer than
+              `draining.DRAIN_S`
     detached  one commit of the directory: no identifier, pair or order leads to the customer any more. What
               is on its way to it (a merge, an unmerge, a ring of message ids) arrives, and what it owes is
               paid: nobody else loses anything
@@ -28,6 +29,7 @@ from flows.match import no_content
 from flows.runtime.archived_windows import match_packer
 from flows.runtime.deployment import Deployment
 from flows.services.steward.orders import Mark
+from flows.services.subjects.draining import Drain, Drains
 from flows.services.subjects.receipts import document
 from flows.services.subjects.sweeping import queued, sweep_dead_letters, sweep_lanes
 from flows.services.subjects.telling import Telling, is_due, pack_names, unpack_names
@@ -36,7 +38,7 @@ from schemas.errors import Foreign
 from schemas.records.identity_graph import Identifier, Order, Put, WindowCommit, shard_of
 from schemas.records.match_log import MatchKind
 from schemas.records.outbox_lanes import Lane
-from schemas.records.privacy_requests import Answer, PrivacyRequest, Step
+from schemas.records.privacy_requests import ENDS, Answer, PrivacyRequest, Step
 from state.directory.directory_protocol import Directory
 from state.directory.ledger import Ledger
 from state.shards.shard_protocols import Outbox, Shards
@@ -44,7 +46,6 @@ from state.shards.shard_protocols import Outbox, Shards
 log = structlog.get_logger()
 
 PARTITION: Final = "privacy"  # of the directory's commits
-DRAIN_S: Final = 30.0  # that what came in before may take to be resolved
 MATCH_S: Final = 60.0  # that `match` may take to forget
 LEARN_S: Final = 30.0  # that `learn` may take to come past what it was given
 _ABOUT_MAX: Final = 1_000  # entries of the ledger about one origin
@@ -66,14 +67,6 @@ class Requests(Protocol):
     def everything(self) -> list[PrivacyRequest]: ...
 
     def save(self, before: PrivacyRequest, request: PrivacyRequest, *, finished: bool = False) -> bool: ...
-
-
-class Drain(Protocol):
-    """Says when all that lay in the raw log at first has been resolved."""
-
-    def passed(self) -> bool: ...
-
-    def close(self) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -106,7 +99,7 @@ class Erasing:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self._drains: dict[str, Drain] = {}
+        self._drains = Drains(parts.drain, parts.clock_ms)
         self._steps: dict[str, Callable[[PrivacyRequest], PrivacyRequest | None]] = {
             Step.ASKED: self._asked,
             Step.DETACHED: self._detached,
@@ -118,7 +111,7 @@ class Erasing:
     def advance(self, request: PrivacyRequest) -> PrivacyRequest:
         """Take steps until one has to wait, or all are done; return the request as it is then. Raises
         `LogFull`, `Fenced`, `Unreachable`."""
-        while request.step != Step.DONE:
+        while request.step not in ENDS:
             after = self._steps[request.step](request)
             if after is None:
                 break
@@ -135,11 +128,13 @@ class Erasing:
 
     def _asked(self, request: PrivacyRequest) -> PrivacyRequest | None:
         parts = self._parts
+        if parts.clock_ms() < request.begins_ms:
+            return None
         [erased] = parts.directory.erased([request.customer])
         if erased and not request.again and (not request.origins or self._other(request)):
             other = self._other(request)
             return self._at(request, Step.DONE, joined=other, note="" if other else "was erased before")
-        if not request.again and not self._drained(request):
+        if not request.again and not request.mark and not self._drained(request):
             return None
         if not request.origins:  # said first: whoever finds the customer detached knows by which request
             members, identifiers = parts.ledger.members(parts.directory.root(request.customer))
@@ -211,6 +206,9 @@ class Erasing:
 
     def _swept(self, request: PrivacyRequest) -> PrivacyRequest | None:
         parts, now_ms = self._parts, self._parts.clock_ms()
+        if request.internal and not request.answers and parts.connectors:
+            untold = Answer("off", "was not to be asked", now_ms)
+            return _replace(request, answers={one.name: untold for one in parts.connectors})
         due = [one for one in parts.connectors if is_due(request.answers.get(one.name), now_ms)]
         if due and not request.again:  # they were told the first time
             names = unpack_names(parts.unseal(request.names)) if request.names else {}
@@ -243,13 +241,7 @@ class Erasing:
         )
 
     def _drained(self, request: PrivacyRequest) -> bool:
-        drain = self._drains.get(request.id)
-        if drain is None:
-            drain = self._drains[request.id] = self._parts.drain()
-        done = drain.passed() or self._parts.clock_ms() - request.asked_ms > DRAIN_S * 1000
-        if done:
-            self._drains.pop(request.id).close()
-        return done
+        return self._drains.passed(request.id, max(request.asked_ms, request.begins_ms))
 
     def _shards(self, members: Sequence[bytes]) -> list[int]:
         """Return where something of these may lie: in their own shards, and in those of whom they were once

@@ -1,0 +1,242 @@
+"""Segment's regulations on a real Redis, over the gateway's routes: lists of people, what becomes of them."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+
+from flows.privacy import a_round
+from flows.services.subjects import requests
+from flows.services.subjects.mandates import carrying_of
+from flows.services.subjects.over_http import RegulationDesk
+from schemas.config import Secret
+from schemas.records.privacy_requests import Step
+from tests.connectors.gateway_kit import CONFIG, Client, gateway
+from tests.subjects import Erased, ana, identify, lines, viewed
+
+TOKEN = {"authorization": "Bearer privacy"}
+WITH = msgspec.structs.replace(CONFIG, privacy_tokens=(Secret("privacy"),))
+PEOPLE = 5_000
+
+
+@pytest.fixture
+def site(tmp_path: Path, redis_url: str) -> Erased:
+    return Erased(tmp_path, redis_url).start()  # type: ignore[return-value]
+
+
+@pytest.fixture
+def client(site: Erased) -> Iterator[Client]:
+    with gateway(WITH, regulations=RegulationDesk(site.deployment)) as client:
+        yield client
+
+
+def regulate(client: Client, kind: str, *ids: str, subject: str = "USER_ID", **more: str) -> httpx.Response:
+    body = {"regulationType": kind, "subjectType": subject, "subjectIds": list(ids)}
+    return client.post(f"/regulations{more.get('path', '')}", body, key="privacy")
+
+
+def regulated(client: Client, kind: str, *ids: str, **more: str) -> str:
+    answer = regulate(client, kind, *ids, **more)
+    assert answer.status_code == 200, answer.text
+    name: str = answer.json()["data"]["regulateId"]
+    return name
+
+
+def status(client: Client, name: str) -> dict[str, Any]:
+    found: dict[str, Any] = client.get(f"/regulations/{name}", headers=TOKEN).json()["data"]["regulation"]
+    return found
+
+
+def privacy(site: Erased, rounds: int = 12, between: Callable[[], None] | None = None) -> None:
+    """What the process `privacy` does, until nothing waits."""
+    deployment, erasing = site.deployment, site.erasing()
+    carried = deployment.mandates, carrying_of(deployment, erasing)
+    for _ in range(rounds):
+        if not a_round(deployment.privacy_requests, erasing, carried):
+            return
+        (between or site.settle)()
+    raise AssertionError("something still waits")
+
+
+def known(site: Erased, user: str) -> bool:
+    return site.deployment.profile_reader("user_id", user) is not None
+
+
+def test_who_is_suppressed_with_delete_is_erased_and_stays_unknown(site: Erased, client: Client) -> None:
+    site.say(identify("ana", "ana@example.org"), viewed(**ana()), viewed(userId="bea"))
+    site.settle()
+    name = regulated(client, "SUPPRESS_WITH_DELETE", "ana", "nobody-yet")
+    assert status(client, name)["overallStatus"] == "INITIALIZED"
+    privacy(site)
+    found = status(client, name)
+    assert found["overallStatus"] == "FINISHED"
+    [stream] = found["streamStatus"]
+    [crm] = stream["destinationStatus"]
+    assert (crm["id"], crm["name"], crm["status"]) == ("crm", "file", "FINISHED")
+    assert crm["finishedAt"]
+    assert [told["data"]["action"] for told in lines(site.folder / "crm.jsonl")] == ["delete"]
+    site.say(viewed(userId="bea"))  # each worker hears of it with its next window
+    site.say(viewed(userId="ana"), viewed(userId="nobody-yet"), viewed(anonymousId="ana-phone"))
+    site.settle()
+    assert [known(site, user) for user in ("ana", "nobody-yet", "bea")] == [False, False, True]
+    assert site.deployment.profile_reader("anonymous", "ana-phone") is not None  # only whom it names
+    name = regulated(client, "UNSUPPRESS", "ana", "nobody-yet", "never-suppressed")
+    privacy(site)
+    assert status(client, name)["overallStatus"] == "FINISHED"
+    site.say(viewed(userId="bea"))
+    site.say(viewed(userId="ana"), viewed(userId="nobody-yet"))
+    site.settle()
+    assert known(site, "ana")
+    assert known(site, "nobody-yet")
+
+
+def test_suppress_only_keeps_what_is_held(site: Erased, client: Client) -> None:
+    site.say(identify("ana", "ana@example.org"))
+    site.settle()
+    regulated(client, "SUPPRESS_ONLY", "ana")
+    privacy(site)
+    assert known(site, "ana")
+    site.say(viewed(userId="bea"))
+    site.say(viewed(userId="ana"))
+    site.settle()
+    profile = site.deployment.profile_reader("user_id", "ana")
+    assert profile is not None
+    assert profile["events"] == 1
+    listed = client.get("/suppressions", headers=TOKEN).json()["data"]
+    [one] = listed["suppressed"]
+    assert listed["pagination"] == {"current": "", "totalEntries": 1}
+    assert requests.unsuppress(site.deployment, one["subjectIds"][0])  # named by its hash
+
+
+@pytest.mark.parametrize("kind", ["DELETE_INTERNAL", "SUPPRESS_WITH_DELETE_INTERNAL"])
+def test_an_internal_deletion_asks_no_receiver(site: Erased, client: Client, kind: str) -> None:
+    site.say(identify("ana", "ana@example.org"))
+    site.settle()
+    name = regulated(client, kind, "ana")
+    privacy(site)
+    found = status(client, name)
+    assert found["overallStatus"] == "FINISHED"
+    assert found["streamStatus"][0]["destinationStatus"][0]["status"] == "NOT_SUPPORTED"
+    assert not (site.folder / "crm.jsonl").exists()
+    [request] = site.deployment.privacy_requests.everything()
+    assert (request.step, request.internal, request.answers["crm"].said) == (Step.DONE, True, "off")
+    assert len(site.deployment.directory.suppressed()) == (kind != "DELETE_INTERNAL")
+
+
+def test_what_came_in_before_is_deleted_too(site: Erased, client: Client) -> None:
+    """Who is named may lie in the raw log only."""
+    name = regulated(client, "DELETE_ONLY", "ana")
+    deployment, erasing = site.deployment, site.erasing()
+    carrying = carrying_of(deployment, erasing)
+    [mandate] = deployment.mandates.unfinished()
+    waiting = _Drain()
+    carrying._drains._open[name] = waiting
+    assert carrying.advance(mandate).state == "in_progress"
+    site.say(identify("ana", "ana@example.org"))
+    waiting.is_past = True
+    site.settle()
+    privacy(site)
+    assert not known(site, "ana")
+
+
+class _Drain:
+    is_past = False
+
+    def passed(self) -> bool:
+        return self.is_past
+
+    def close(self) -> None: ...
+
+
+def test_anonymous_ids_and_a_source_that_is_the_only_one(site: Erased, client: Client) -> None:
+    site.say(viewed(anonymousId="ana-phone"))
+    site.settle()
+    regulated(client, "DELETE_ONLY", "ana-phone", subject="ANONYMOUS_ID", path="/sources/web")
+    privacy(site)
+    assert site.deployment.profile_reader("anonymous", "ana-phone") is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "subject", "ids", "path", "told"),
+    [
+        ("FORGET", "USER_ID", ["ana"], "", "regulationType: expected one of SUPPRESS_ONLY"),
+        ("DELETE_ONLY", "OBJECT_ID", ["ana"], "", "cloud sources are not kept here"),
+        ("DELETE_ONLY", "EMAIL", ["ana"], "", "expected USER_ID or ANONYMOUS_ID"),
+        ("DELETE_ONLY", "USER_ID", [], "", "expected 1 to 5000 ids"),
+        ("DELETE_ONLY", "USER_ID", [str(n) for n in range(PEOPLE + 1)], "", "got 5001"),
+        ("DELETE_ONLY", "USER_ID", ["ana", "null"], "", "subjectIds[1]"),
+        ("DELETE_ONLY", "USER_ID", ["a" * 257], "", "subjectIds[0]"),
+        ("DELETE_ONLY", "USER_ID", ["ana"], "/sources/fax", "there is no source 'fax'"),
+        ("DELETE_ONLY", "USER_ID", ["ana"], "/cloudsources/crm", "cloud sources are not kept here"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_whole(
+    site: Erased, client: Client, kind: str, subject: str, ids: list[str], path: str, told: str
+) -> None:
+    answer = regulate(client, kind, *ids, subject=subject, path=path)
+    [error] = answer.json()["errors"]
+    assert (answer.status_code, error["type"]) == (422, "regulation_invalid")
+    assert told in error["message"]
+    assert site.deployment.mandates.everything() == []
+
+
+def test_who_may_not_is_told_so_in_the_words_of_the_dialect(client: Client) -> None:
+    answer = client.post("/regulations", {}, key="reader")
+    assert (answer.status_code, answer.json()["errors"][0]["type"]) == (401, "token_invalid")
+    bad = client.post("/regulations", {"regulationType": "DELETE_ONLY"}, key="privacy")
+    assert (bad.status_code, "subjectType" in bad.json()["errors"][0]["message"]) == (422, True)
+    assert client.get("/regulations/none", headers=TOKEN).status_code == 404
+
+
+def test_one_that_has_not_begun_can_be_deleted(site: Erased, client: Client) -> None:
+    site.say(identify("ana", "ana@example.org"))
+    site.settle()
+    name = regulated(client, "DELETE_ONLY", "ana")
+    deleted = client.request("DELETE", f"/regulations/{name}", headers=TOKEN)
+    assert (deleted.status_code, deleted.json()) == (200, {"data": {"status": "SUCCESS"}})
+    privacy(site)
+    assert known(site, "ana")
+    assert client.get(f"/regulations/{name}", headers=TOKEN).status_code == 404
+    name = regulated(client, "DELETE_ONLY", "ana")
+    privacy(site)
+    late = client.request("DELETE", f"/regulations/{name}", headers=TOKEN)
+    assert late.status_code == 422
+    assert "is FINISHED" in late.json()["errors"][0]["message"]
+
+
+def test_lists_come_in_pages_however_a_client_asks(site: Erased, client: Client) -> None:
+    names = [regulated(client, kind, "ana") for kind in ("SUPPRESS_ONLY", "DELETE_ONLY", "UNSUPPRESS")]
+    for query in ("pagination[count]=2", "pagination.count=2", 'pagination={"count":2}'):
+        page = client.get(f"/regulations?{query}", headers=TOKEN).json()["data"]
+        assert len(page["regulations"]) == 2
+        assert page["pagination"]["totalEntries"] == 3
+        following = f"pagination[count]=2&pagination[cursor]={page['pagination']['next']}"
+        rest = client.get(f"/regulations?{following}", headers=TOKEN).json()["data"]
+        assert "next" not in rest["pagination"]
+        listed = [one["id"] for one in page["regulations"] + rest["regulations"]]
+        assert sorted(listed) == sorted(names)
+    one = client.get("/regulations?regulationTypes[0]=DELETE_ONLY", headers=TOKEN).json()["data"]
+    assert [entry["regulationType"] for entry in one["regulations"]] == ["DELETE_ONLY"]
+    privacy(site)
+    open_ = client.get("/regulations?status=INITIALIZED", headers=TOKEN).json()["data"]
+    assert open_["regulations"] == []
+    assert client.get("/regulations?pagination[count]=-1", headers=TOKEN).status_code == 422
+
+
+def test_five_thousand_are_one_list_and_few_round_trips(site: Erased, client: Client) -> None:
+    site.client.config_resetstat()
+    begun = perf_counter()
+    name = regulated(client, "SUPPRESS_WITH_DELETE", *(f"person-{n}" for n in range(PEOPLE)))
+    answered_s = perf_counter() - begun
+    privacy(site)
+    done_s = perf_counter() - begun
+    commits = site.client.info("commandstats")["cmdstat_evalsha"]["calls"]
+    print(f"answered in {answered_s:.2f} s, {PEOPLE} suppressed in {done_s:.2f} s, {commits} commits")
+    assert status(client, name)["overallStatus"] == "FINISHED"
+    assert len(site.deployment.directory.suppressed()) == PEOPLE
+    assert commits <= 8
+    assert done_s < 10
