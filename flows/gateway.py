@@ -13,7 +13,7 @@ from flows.runtime.ready import begun
 from flows.services.steward.access import order_desk, steward
 from flows.services.steward.desk import Steward
 from flows.services.steward.orders import OrderDesk, event
-from flows.services.subjects.over_http import RegulationDesk, RightsDesk
+from flows.services.subjects.over_http import OpenDsrDesk, RegulationDesk, RightsDesk
 from schemas.config import Config, KafkaConnector
 from schemas.errors import ConfigError, Restarted
 from schemas.records.identity_graph import Order
@@ -49,6 +49,7 @@ def run(deployment: Deployment) -> None:
             door,
             _Guarded(RightsDesk(deployment), ending),
             _Guarded(RegulationDesk(deployment), ending),
+            _Guarded(OpenDsrDesk(deployment), ending) if config.opendsr.url else None,
         )
         serving = server(app)
         ending.end = lambda: setattr(serving, "should_exit", True)

@@ -16,6 +16,7 @@ from flows.runtime.ready import begun
 from flows.runtime.sift import story
 from flows.services.subjects.erasing import Erasing, erasing_of
 from flows.services.subjects.mandates import Carrying, carrying_of
+from flows.services.subjects.notifying import Notifying
 from schemas.errors import LogFull
 from schemas.records.mandates import Mandate
 from schemas.records.privacy_requests import ENDS, PrivacyRequest
@@ -31,7 +32,7 @@ Asked = TypeVar("Asked", PrivacyRequest, Mandate)
 
 BUSY_S: Final = 0.05  # between two rounds while something is under way ...
 IDLE_S: Final = 0.5  # ... and while nothing is
-Carried = tuple[Mandates, Carrying]
+Carried = tuple[Mandates, Carrying, Notifying]
 
 
 def a_round(requests: PrivacyRequests, erasing: Erasing, carried: Carried | None = None) -> bool:
@@ -39,10 +40,13 @@ def a_round(requests: PrivacyRequests, erasing: Erasing, carried: Carried | None
     first: what they led to before somebody died has not gone on then. Raises `Fatal`."""
     waits, now_ms = False, time.time_ns() // 1_000_000
     if carried is not None:
-        mandates, carrying = carried
-        for mandate in mandates.unfinished():
-            if mandate.begins_ms <= now_ms:
-                waits |= _advanced(carrying.advance, mandate).state == "in_progress"
+        mandates, carrying, notifying = carried
+        under_way = [
+            _advanced(carrying.advance, mandate) if mandate.begins_ms <= now_ms else mandate
+            for mandate in mandates.unfinished()
+        ]
+        waits = any(mandate.state == "in_progress" for mandate in under_way)
+        notifying.a_round(under_way)
     for request in requests.unfinished():
         if request.right == "erase" and request.begins_ms <= now_ms:
             waits |= _advanced(erasing.advance, request).step not in ENDS
@@ -70,7 +74,7 @@ def run(deployment: "Deployment") -> None:
     with reported():
         deployment.check_data()
         requests, erasing = deployment.privacy_requests, erasing_of(deployment)
-        carried = deployment.mandates, carrying_of(deployment, erasing)
+        carried = deployment.mandates, carrying_of(deployment, erasing), Notifying(deployment)
         begun()
         log.info("privacy_starts", unfinished=len(requests.unfinished()))
         while not stop.is_set():

@@ -21,6 +21,7 @@ from connectors.gateway.gpc import gpc_routes
 from connectors.gateway.health import health_routes
 from connectors.gateway.identity_routes import Stewardship, identity_routes
 from connectors.gateway.intake import Intake
+from connectors.gateway.opendsr_routes import OpenDsr, opendsr_routes
 from connectors.gateway.profile_routes import ReadProfile, profile_routes
 from connectors.gateway.refusals import Refused, later, problem
 from connectors.gateway.registry_routes import registry_routes
@@ -49,12 +50,13 @@ def build(
     door: Door | None = None,
     rights: Rights | None = None,
     regulations: Regulations | None = None,
+    opendsr: OpenDsr | None = None,
 ) -> Starlette:
     """Return the gateway. `read_profile(namespace, value)` runs in a thread; the writer is closed when the
     application stops.
 
     `stewardship`: what holders of a steward's token get; None where there is no access to identities at all.
-    `rights`, `regulations`: what holders of a privacy token get, likewise, each in a dialect of its
+    `rights`, `regulations`, `opendsr`: what holders of a privacy token get, likewise, each in a dialect of its
     own. `standing` is asked in a thread, once a second.
     `door`: what is refused besides what the gateway sees by itself.
     """
@@ -78,6 +80,11 @@ def build(
         *(
             regulation_routes(Tokens(config.privacy_tokens, config.misses_per_minute), regulations)
             if regulations is not None
+            else ()
+        ),
+        *(
+            opendsr_routes(Tokens(config.privacy_tokens, config.misses_per_minute), opendsr)
+            if opendsr is not None
             else ()
         ),
         *registry_routes(subjects),

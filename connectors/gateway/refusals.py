@@ -21,6 +21,8 @@ Code = Literal[
     "token_invalid",  # no token, or one that may not read
     "stewards_none",  # `gateway.steward_tokens` is empty: identities are nobody's business over HTTP
     "privacy_none",  # `gateway.privacy_tokens` is empty: nobody's rights are served over HTTP
+    "dsr_unknown",  # there is no such request of a controller
+    "dsr_invalid",  # a request of a controller that cannot be carried out
     "regulation_unknown",  # there is no such regulation
     "regulation_invalid",  # a regulation that cannot be carried out, or deleted any more
     "request_invalid",  # the body is not what this route takes
@@ -60,6 +62,7 @@ _STATUS: dict[str, int] = {
     "request_unknown": 404,
     "request_invalid": 422,
     "request_refused": 409,
+    "dsr_unknown": 404,
     "regulation_unknown": 404,
     "regulation_invalid": 422,
     "order_forbidden": 403,

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from connectors.raw.log import RawReader, RawWriter
 from flows.logic.fields.identifiers import Identifiers
@@ -66,6 +67,7 @@ if TYPE_CHECKING:
     from connectors.sinks.sink import Sink
     from connectors.wire.avro import AvroReader
     from state.directory.matches import RedisMatches
+    from state.dsr_signing import DsrSigner
     from state.history.archive_files import Archive
     from state.history.backup_folders import Backups
     from state.history.data_key_copy import KeyCopy
@@ -305,6 +307,15 @@ class Deployment:
         from state.receipts import ReceiptSigner
 
         return ReceiptSigner(self.keys.sign)
+
+    @cached_property
+    def dsr_signer(self) -> "DsrSigner":
+        """Signs what controllers are told. Raises `ConfigError` where its files cannot be used."""
+        from state.dsr_signing import DsrSigner
+
+        opendsr = self.config.opendsr
+        domain = urlsplit(opendsr.url).hostname or ""
+        return DsrSigner(Path(opendsr.key), Path(opendsr.certificate), domain)
 
     @cached_property
     def given_up(self) -> RedisGivenUp:

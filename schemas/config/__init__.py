@@ -7,6 +7,7 @@ only.
 limited_values    what an option may be
 field_options     what an event must be
 consent_options   what customers are asked, and what follows
+dsr_options       requests of other systems
 identity_options  who is one customer
 rules             what the profile looks like
 machinery         processes, folders, servers
@@ -24,6 +25,7 @@ from schemas.config.connectors import (
     WebhookConnector,
 )
 from schemas.config.consent_options import Category, Consent, Purpose
+from schemas.config.dsr_options import IDENTITIES, OpenDsr
 from schemas.config.field_options import (
     ATTRIBUTES,
     AttributeName,
@@ -95,6 +97,7 @@ __all__ = [
     "ATTRIBUTE_NAMES",
     "BEST",
     "EXPRESSION_NAMES",
+    "IDENTITIES",
     "Action",
     "Address",
     "Age",
@@ -136,6 +139,7 @@ __all__ = [
     "Model",
     "Namespace",
     "On",
+    "OpenDsr",
     "Pattern",
     "PlanEvent",
     "Privacy",
@@ -185,6 +189,7 @@ class Config(Rules, frozen=True, kw_only=True, forbid_unknown_fields=True):
     privacy: Privacy = Privacy()
     consent: Consent = Consent()
     rights: Rights = Rights()
+    opendsr: OpenDsr = OpenDsr()
     keys: Keys = Keys()
     shards: Shards = Shards()
     archive: Archive = Archive()

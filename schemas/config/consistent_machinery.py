@@ -34,6 +34,8 @@ def machinery_problems(config: Config) -> Found:
     yield from _folders(config)
     if config.keys.provider == "vault":
         yield from _vault(config)
+    if config.opendsr.url:
+        yield from _opendsr(config)
     for index, connector in enumerate(config.connector):
         yield from _connector(config, connector, ("connector", index))
 
@@ -158,6 +160,30 @@ def _folders(config: Config) -> Found:
         for kind, folder in holders.items():
             if _inside(config, file, folder):
                 yield place, f"must not lie in {kind}.folder ({folder}): who has the data would have its keys"
+
+
+def _opendsr(config: Config) -> Found:
+    opendsr = config.opendsr
+    url = urlsplit(opendsr.url)
+    if url.scheme != "https" and url.hostname not in _THIS_MACHINE:
+        yield ("opendsr", "url"), f"expected https://, got {opendsr.url!r}: requests name people"
+    if opendsr.url.endswith("/"):
+        yield ("opendsr", "url"), f"expected no slash at the end, got {opendsr.url!r}"
+    for name in ("key", "certificate"):
+        if not getattr(opendsr, name):
+            yield ("opendsr", name), "expected a PEM file: each answer to a controller has to be signed"
+    if not config.gateway.privacy_tokens:
+        yield (
+            ("opendsr", "url"),
+            "gateway.privacy_tokens is empty, so nobody could send a request: give each controller a token",
+        )
+    names = [namespace.name for namespace in config.identity.namespace]
+    for kind, namespace in opendsr.identities.items():
+        if namespace not in names:
+            yield (
+                ("opendsr", "identities", kind),
+                f"there is no namespace {namespace!r}: expected one of {', '.join(names)}",
+            )
 
 
 def _vault(config: Config) -> Found:

@@ -11,6 +11,7 @@ from starlette.routing import Route
 
 from connectors.gateway import Door, build
 from connectors.gateway.identity_routes import Stewardship
+from connectors.gateway.opendsr_routes import OpenDsr
 from connectors.gateway.regulation_routes import Regulations
 from connectors.gateway.subject_routes import Rights
 from schemas.config import Gateway, Secret, WriteKey
@@ -53,6 +54,7 @@ class Client:
         door: Door | None = None,
         rights: Rights | None = None,
         regulations: Regulations | None = None,
+        opendsr: OpenDsr | None = None,
     ) -> None:
         self.writer = MemoryWriter()
         application = build(
@@ -63,6 +65,7 @@ class Client:
             door=door,
             rights=rights,
             regulations=regulations,
+            opendsr=opendsr,
         )
         self.routes = [route for route in application.routes if isinstance(route, Route)]
         self._transport = httpx.ASGITransport(application)

@@ -1,12 +1,12 @@
 """What holders of a privacy token get over HTTP: the gateway's protocols, made of the services."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import cast
 
 from connectors.gateway.regulation_routes import Regulation, Wanted
 from connectors.gateway.subject_routes import Ask, Close, Erase, Receipt, Say
 from flows.runtime.deployment import Deployment
-from flows.services.subjects import consenting, exporting, objecting, regulations, requests
+from flows.services.subjects import consenting, exporting, objecting, opendsr, regulations, requests
 from schemas.records.privacy_requests import Right
 
 
@@ -85,6 +85,39 @@ class RegulationDesk:
 
     def suppressed(self, wanted: Wanted) -> regulations.Page:
         return regulations.suppressed(self._deployment, after=wanted.after, count=wanted.entries)
+
+
+class OpenDsrDesk:
+    """A `connectors.gateway.opendsr_routes.OpenDsr`."""
+
+    def __init__(self, deployment: Deployment) -> None:
+        """Raises `ConfigError` where nothing can be signed."""
+        self._deployment = deployment
+        self._signer = deployment.dsr_signer
+
+    def certificate(self) -> bytes:
+        return self._signer.certificate
+
+    def signed(self, body: bytes) -> Mapping[str, str]:
+        return opendsr.headers(self._deployment, body)
+
+    def discovery(self) -> object:
+        return opendsr.discovery(self._deployment)
+
+    def receive(self, body: bytes, token: str) -> object:
+        return opendsr.receive(self._deployment, body, by=_by(token))
+
+    def exists(self, name: str) -> bool:
+        return opendsr.exists(self._deployment, name)
+
+    def show(self, name: str) -> object:
+        return opendsr.show(self._deployment, name)
+
+    def cancel(self, name: str) -> object:
+        return opendsr.cancel(self._deployment, name)
+
+    def results(self, name: str) -> object:
+        return opendsr.results(self._deployment, name)
 
 
 def _by(token: str) -> str:
