@@ -56,8 +56,8 @@ def build(
     application stops.
 
     `stewardship`: what holders of a steward's token get; None where there is no access to identities at all.
-    `rights`, `regulations`, `opendsr`: what holders of a privacy token get, likewise, each in a dialect of its
-    own. `standing` is asked in a thread, once a second.
+    `rights`, `regulations`, `opendsr`: what holders of a privacy token get, likewise, each in a dialect of
+    its own. `standing` is asked in a thread, once a second.
     `door`: what is refused besides what the gateway sees by itself.
     """
     watch = Watch(standing)

@@ -10,6 +10,7 @@ import schemas.records.consents
 import schemas.records.customer_profile
 import schemas.records.identity_graph
 import schemas.records.journal
+import schemas.records.mandates
 import schemas.records.personal_findings
 import schemas.records.privacy_requests
 import schemas.records.shard_log
@@ -36,6 +37,7 @@ INSIDE = {
     "Open",
     "Word",
     "FieldFindings",
+    "Notice",
 }  # of others
 NOT_KEPT = {
     "Reject",
@@ -51,6 +53,7 @@ MODULES = (
     schemas.records.consents,
     schemas.records.identity_graph,
     schemas.records.journal,
+    schemas.records.mandates,
     schemas.records.personal_findings,
     schemas.records.shard_log,
     schemas.records.customer_profile,

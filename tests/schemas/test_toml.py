@@ -119,6 +119,30 @@ def found(text: str, environment: dict[str, str] | None = None) -> list[str]:
             "line 1: gateway.privacy_tokens[0]: a write key or another token is the same",
         ),
         (
+            "opendsr.url = 'http://dsr.example.org'\nopendsr.key = 'k'\nopendsr.certificate = 'c'\n"
+            "gateway.privacy_tokens = ['p']",
+            "line 1: opendsr.url: expected https://, got 'http://dsr.example.org': requests name people",
+        ),
+        (
+            "opendsr = {url = 'https://dsr.example.org', certificate = 'c'}\ngateway.privacy_tokens = ['p']",
+            "line 1: opendsr.key: expected a PEM file: each answer to a controller has to be signed",
+        ),
+        (
+            "opendsr = {url = 'https://dsr.example.org', key = 'k', certificate = 'c'}",
+            "line 1: opendsr.url: gateway.privacy_tokens is empty, so nobody could send a request: give each"
+            " controller a token",
+        ),
+        (
+            "opendsr = {url = 'https://dsr.example.org', key = 'k', certificate = 'c', identities ="
+            " {card = 'cards'}}\ngateway.privacy_tokens = ['p']",
+            "line 1: opendsr.identities.card: there is no namespace 'cards': expected one of user_id, phone,"
+            " email, device, anonymous",
+        ),
+        (
+            "opendsr.url = 'example.org'",
+            "line 1: opendsr.url: expected a URL such as https://opendsr.example.org, or nothing, got 'example.org'",
+        ),
+        (
             "shards.log_max = 9",
             "line 1: shards.log_max: expected at least 10: a shard's clock alone fills it, got 9",
         ),

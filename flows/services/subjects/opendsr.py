@@ -2,8 +2,8 @@
 person.
 
 A request is a `Mandate`, which the process `privacy` carries out; its id is the controller's. It keeps keyed
-hashes of who is meant, and callbacks sealed. Whom nobody knows is no failure: nothing is held, and the request
-completes.
+hashes of who is meant, and callbacks sealed. Whom nobody knows is no failure: nothing is held, and the
+request completes.
 """
 
 import re
@@ -83,7 +83,7 @@ def receive(deployment: Deployment, body: bytes, *, by: str) -> dict[str, Any]:
         identifiers=hashes,
         by=by,
         asked_ms=now_ms,
-        begins_ms=now_ms + rights.grace if asked.subject_request_type == "erasure" else now_ms,
+        begins_ms=now_ms + (rights.grace or 0) if asked.subject_request_type == "erasure" else now_ms,
         due_ms=due_ms(rights, datetime.now(UTC)),
         times={Phase.PENDING: now_ms},
         unresolved=unresolved,

@@ -85,7 +85,9 @@ def create(deployment: Deployment, asked: Asked, *, source: str = "", by: str) -
         identifiers=[*dict.fromkeys(hashes)],
         by=by,
         asked_ms=now_ms,
-        begins_ms=now_ms + deployment.config.rights.grace if asked.regulationType in mandates.ERASES else 0,
+        begins_ms=now_ms + (deployment.config.rights.grace or 0)
+        if asked.regulationType in mandates.ERASES
+        else 0,
         due_ms=due_ms(deployment.config.rights, datetime.now(UTC)),
         times={Phase.PENDING: now_ms},
     )

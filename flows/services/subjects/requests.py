@@ -43,7 +43,7 @@ def erase(deployment: Deployment, who: str, *, by: str, note: str = "", suppress
                 raise Unusable(f"{who} was erased before; no request is kept of it")
             return Asked(found[-1], already=True)
         [request] = erasures(deployment, [root], by=by, note=note, suppress=suppress)
-        begins_ms = request.asked_ms + deployment.config.rights.grace
+        begins_ms = request.asked_ms + (deployment.config.rights.grace or 0)
         return _add(deployment, msgspec.structs.replace(request, begins_ms=begins_ms))
 
 
