@@ -67,6 +67,11 @@ class Rights(Protocol):
     """What is handed in. Called in a thread; raises `Unusable` for who is not known, or what is not there,
     `Unreachable`, `LogFull`."""
 
+    def known(self, who: str) -> None:
+        """Return where somebody is known so."""
+
+    def request(self, name: str) -> object: ...
+
     def erase(self, who: str, asked: Erase, token: str) -> tuple[object, bool]:
         """Return the request, and whether it was there before."""
 
@@ -133,7 +138,9 @@ class _Pages:
         async def answered(request: Request) -> Response:
             who, named = self._asked(request)
             asked = await _body(request, Ask)
-            found = await _ask(who, self._rights.ask, named, right, asked, who.fingerprint)
+            await _ask(who, self._rights.known, named)
+            about = (named, right, asked, who.fingerprint)
+            found = await _ask(who, self._rights.ask, *about, unknown="request_invalid")
             log.info("subject_ask", token=who.fingerprint, right=right)
             return answer({"request": found}, 202)
 
@@ -141,7 +148,7 @@ class _Pages:
 
     async def cancel(self, request: Request) -> Response:
         who, named = self._asked(request)
-        await _ask(who, self._rights.requests, named, unknown="request_unknown")
+        await _ask(who, self._rights.request, named, unknown="request_unknown")
         found = await _ask(who, self._rights.cancel, named, unknown="request_refused")
         log.info("subject_cancel", token=who.fingerprint)
         return answer({"request": found})
@@ -149,7 +156,7 @@ class _Pages:
     async def close(self, request: Request) -> Response:
         who, named = self._asked(request)
         said = await _body(request, Close, Close())
-        await _ask(who, self._rights.requests, named, unknown="request_unknown")
+        await _ask(who, self._rights.request, named, unknown="request_unknown")
         found = await _ask(who, self._rights.close, named, said, unknown="request_refused")
         log.info("subject_close", token=who.fingerprint, refused=said.refused)
         return answer({"request": found})
@@ -168,7 +175,9 @@ class _Pages:
     async def say(self, request: Request) -> Response:
         who, named = self._asked(request)
         said = await _body(request, Say)
-        proof = await _ask(who, self._rights.say, named, said, who.fingerprint)
+        await _ask(who, self._rights.known, named)
+        about = (named, said, who.fingerprint)
+        proof = await _ask(who, self._rights.say, *about, unknown="request_invalid")
         log.info("subject_consent", token=who.fingerprint, proof=proof)
         return answer({"proof": proof}, 202)
 
@@ -218,7 +227,7 @@ async def _ask(
     try:
         return await run_in_threadpool(ask, *about)
     except Unusable as error:
-        if unknown != "request_refused":
+        if unknown not in ("request_refused", "request_invalid"):
             who.missed()
         raise Refused(unknown, str(error)) from error
     except LogFull as full:

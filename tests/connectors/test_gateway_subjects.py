@@ -29,6 +29,13 @@ class Rights:
         if "ana" not in who:
             raise Unusable(f"nobody is known as {who}")
 
+    def known(self, who: str) -> None:
+        self._known(who)
+
+    def request(self, name: str) -> object:
+        self._known(name)
+        return {"id": name}
+
     def erase(self, who: str, asked: Erase, token: str) -> tuple[object, bool]:
         self._known(who)
         self.asked.append((who, token))

@@ -140,7 +140,8 @@ def found(text: str, environment: dict[str, str] | None = None) -> list[str]:
         ),
         (
             "opendsr.url = 'example.org'",
-            "line 1: opendsr.url: expected a URL such as https://opendsr.example.org, or nothing, got 'example.org'",
+            "line 1: opendsr.url: expected a URL such as https://opendsr.example.org, or nothing,"
+            " got 'example.org'",
         ),
         (
             "shards.log_max = 9",

@@ -8,6 +8,7 @@ from connectors.gateway.subject_routes import Ask, Close, Erase, Receipt, Say
 from flows.runtime.deployment import Deployment
 from flows.services.subjects import consenting, exporting, objecting, opendsr, regulations, requests
 from schemas.records.privacy_requests import Right
+from state.redis.client import reported
 
 
 class RightsDesk:
@@ -15,6 +16,13 @@ class RightsDesk:
 
     def __init__(self, deployment: Deployment) -> None:
         self._deployment = deployment
+
+    def known(self, who: str) -> None:
+        with reported():
+            requests.customer(self._deployment, who)
+
+    def request(self, name: str) -> object:
+        return requests.plain(requests.get(self._deployment, name))
 
     def erase(self, who: str, asked: Erase, token: str) -> tuple[object, bool]:
         found = requests.erase(

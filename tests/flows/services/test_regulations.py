@@ -10,12 +10,14 @@ import msgspec
 import pytest
 
 from flows.privacy import a_round
+from flows.runtime.windows import Window
 from flows.services.subjects import requests
 from flows.services.subjects.mandates import carrying_of
 from flows.services.subjects.notifying import Notifying
 from flows.services.subjects.over_http import RegulationDesk
 from schemas.config import Secret
 from schemas.records.privacy_requests import Step
+from schemas.wire.events import RawEvent
 from tests.connectors.gateway_kit import CONFIG, Client, gateway
 from tests.subjects import Erased, ana, identify, lines, viewed
 
@@ -93,6 +95,24 @@ def test_who_is_suppressed_with_delete_is_erased_and_stays_unknown(site: Erased,
     site.settle()
     assert known(site, "ana")
     assert known(site, "nobody-yet")
+
+
+def test_a_window_that_was_judged_before_is_judged_again(site: Erased, client: Client) -> None:
+    """While one waits for its commit, those behind it are judged already."""
+    windows = [window(site, partition, viewed(userId=user)) for partition, user in ((0, "bea"), (1, "ana"))]
+    judged = [site.resolver.judge(one) for one in windows]
+    regulated(client, "SUPPRESS_ONLY", "ana")
+    privacy(site)
+    for one in judged:
+        assert site.resolver.commit(one) is not None
+    site.settle()
+    assert [known(site, user) for user in ("ana", "bea")] == [False, True]
+
+
+def window(site: Erased, partition: int, event: dict[str, Any]) -> Window:
+    body = msgspec.json.encode({"type": "track", "messageId": f"w{partition}"} | event)
+    raw = RawEvent(body, site.now_s * 1000, "web")
+    return Window(f"more/{partition}", -1, 0, [raw], [0], opened=0.0)
 
 
 def test_suppress_only_keeps_what_is_held(site: Erased, client: Client) -> None:
