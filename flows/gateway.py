@@ -13,8 +13,8 @@ from flows.runtime.ready import begun
 from flows.services.steward.access import order_desk, steward
 from flows.services.steward.desk import Steward
 from flows.services.steward.orders import OrderDesk, event
-from flows.services.subjects.over_http import OpenDsrDesk, RegulationDesk, RightsDesk
-from schemas.config import Config, KafkaConnector
+from flows.services.subjects.over_http import OpenDsrDesk, ProcessorDesk, RegulationDesk, RightsDesk
+from schemas.config import Config, KafkaConnector, OpenDsrConnector
 from schemas.errors import ConfigError, Restarted
 from schemas.records.identity_graph import Order
 from schemas.wire.events import RawEvent, Reject
@@ -50,6 +50,7 @@ def run(deployment: Deployment) -> None:
             _Guarded(RightsDesk(deployment), ending),
             _Guarded(RegulationDesk(deployment), ending),
             _Guarded(OpenDsrDesk(deployment), ending) if config.opendsr.url else None,
+            _Guarded(ProcessorDesk(deployment), ending) if _has_processors(config) else None,
         )
         serving = server(app)
         ending.end = lambda: setattr(serving, "should_exit", True)
@@ -134,6 +135,10 @@ def standing(apart: Deployment) -> Callable[[], Standing]:
             return Standing(frozenset(held), tuple(given_up.all()))
 
     return ask
+
+
+def _has_processors(config: Config) -> bool:
+    return any(isinstance(connector, OpenDsrConnector) for connector in config.connector)
 
 
 def subjects(config: Config) -> Mapping[str, Sequence[Registered]]:

@@ -3,7 +3,7 @@ certificate that is issued to the domain of who signs.
 """
 
 from base64 import b64decode, b64encode
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
@@ -11,9 +11,19 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
+from cryptography.hazmat.primitives.asymmetric.rsa import (
+    RSAPrivateKey,
+    RSAPublicKey,
+    generate_private_key,
+)
 from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
+from cryptography.x509.oid import NameOID
 
 from schemas.errors import ConfigError, Foreign
 
@@ -51,6 +61,26 @@ class DsrSigner:
     def sign(self, body: bytes) -> str:
         """Return the signature of a body, in base64."""
         return b64encode(self._private.sign(body, PKCS1v15(), SHA256())).decode()
+
+
+def self_signed(folder: Path, domain: str) -> tuple[Path, Path]:
+    """Make a key and a certificate for trying it out, and return their files; the protocol wants one that an
+    authority has issued."""
+    private = generate_private_key(public_exponent=65_537, key_size=RSA_BITS_MIN)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, domain)])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder(name, name, private.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(minutes=5))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(domain)]), critical=False)
+        .sign(private, SHA256())
+    )
+    key, certificate = folder / "opendsr.key", folder / "opendsr.pem"
+    key.touch(mode=0o600)
+    key.write_bytes(private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    certificate.write_bytes(made.public_bytes(Encoding.PEM))
+    return key, certificate
 
 
 def check_signature(certificate: Path, domain: str, body: bytes, signature: str, now: datetime) -> None:

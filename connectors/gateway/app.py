@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from connectors.gateway.callback_routes import Processors, callback_routes
 from connectors.gateway.cloudevents_routes import cloudevent_routes
 from connectors.gateway.cors import Cors
 from connectors.gateway.dialects import dialect_routes
@@ -51,13 +52,14 @@ def build(
     rights: Rights | None = None,
     regulations: Regulations | None = None,
     opendsr: OpenDsr | None = None,
+    processors: Processors | None = None,
 ) -> Starlette:
     """Return the gateway. `read_profile(namespace, value)` runs in a thread; the writer is closed when the
     application stops.
 
     `stewardship`: what holders of a steward's token get; None where there is no access to identities at all.
     `rights`, `regulations`, `opendsr`: what holders of a privacy token get, likewise, each in a dialect of
-    its own. `standing` is asked in a thread, once a second.
+    its own. `processors`: who hears of their callbacks. `standing` is asked in a thread, once a second.
     `door`: what is refused besides what the gateway sees by itself.
     """
     watch = Watch(standing)
@@ -87,6 +89,7 @@ def build(
             if opendsr is not None
             else ()
         ),
+        *(callback_routes(processors) if processors is not None else ()),
         *registry_routes(subjects),
         *gpc_routes(config.gpc_updated),
         *health_routes(writer, watch),

@@ -23,6 +23,8 @@ Code = Literal[
     "privacy_none",  # `gateway.privacy_tokens` is empty: nobody's rights are served over HTTP
     "dsr_unknown",  # there is no such request of a controller
     "dsr_invalid",  # a request of a controller that cannot be carried out
+    "callback_refused",  # a callback that no processor of ours has signed
+    "callback_invalid",  # a callback that says nothing
     "regulation_unknown",  # there is no such regulation
     "regulation_invalid",  # a regulation that cannot be carried out, or deleted any more
     "request_invalid",  # the body is not what this route takes
@@ -63,6 +65,7 @@ _STATUS: dict[str, int] = {
     "request_invalid": 422,
     "request_refused": 409,
     "dsr_unknown": 404,
+    "callback_refused": 403,
     "regulation_unknown": 404,
     "regulation_invalid": 422,
     "order_forbidden": 403,

@@ -11,6 +11,7 @@ holds something that its owner closes, or counts for one worker alone.
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -439,6 +440,7 @@ class Deployment:
             folder=Path(self.config.data.folder),
             redis_url=self.redis_url,
             kafka=self.config.kafka,
+            check=_check_signature,
         )
         return make_sink(connector, surroundings)
 
@@ -505,3 +507,9 @@ class Deployment:
             scorer_of=snapshots.scorers(self.directory, self.signer),
             count=self.config.shards.count,
         )
+
+
+def _check_signature(certificate: Path, domain: str, body: bytes, signature: str) -> None:
+    from state.dsr_signing import check_signature  # only processors sign like this
+
+    check_signature(certificate, domain, body, signature, datetime.now(UTC))

@@ -21,6 +21,7 @@ from schemas.config.connectors import (
     Connector,
     FileConnector,
     KafkaConnector,
+    OpenDsrConnector,
     RedisConnector,
     WebhookConnector,
 )
@@ -140,6 +141,7 @@ __all__ = [
     "Namespace",
     "On",
     "OpenDsr",
+    "OpenDsrConnector",
     "Pattern",
     "PlanEvent",
     "Privacy",

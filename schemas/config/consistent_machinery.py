@@ -10,7 +10,7 @@ from pathlib import PurePath
 from urllib.parse import urlsplit
 from zoneinfo import available_timezones
 
-from schemas.config import Config, Connector, WebhookConnector
+from schemas.config import Config, Connector, OpenDsrConnector, WebhookConnector
 from schemas.config.decode import suggest
 from schemas.config.locate import Path
 from schemas.units import Duration
@@ -210,12 +210,29 @@ def _inside(config: Config, file: str, folder: str) -> bool:
 def _connector(config: Config, connector: Connector, at: Path) -> Found:
     if isinstance(connector, WebhookConnector):
         yield from _webhook(connector, at)
+    if isinstance(connector, OpenDsrConnector):
+        yield from _processor(config, connector, at)
     fields = [*(namespace.name for namespace in config.identity.namespace), *config.privacy.sensitive]
     for index, name in enumerate(connector.identify):
         if name not in fields:
             yield (
                 (*at, "identify", index),
                 f"neither a namespace nor a sensitive field: `{name}`{suggest(name, fields)}",
+            )
+
+
+def _processor(config: Config, connector: OpenDsrConnector, at: Path) -> Found:
+    for name in ("url", "callback"):
+        url = getattr(connector, name)
+        if url and not url.startswith("https://") and not (connector.allow_private and "http://" in url[:7]):
+            yield (*at, name), "expected https://: requests name people"
+    if not connector.identify:
+        yield (*at, "identify"), "expected at least one field: the processor has to know who is meant"
+    for index, rule in enumerate(config.trigger):
+        if connector.name in rule.to:
+            yield (
+                ("trigger", index, "to"),
+                f"{connector.name!r} is a processor: it is told of erasures, and takes no triggers",
             )
 
 

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from schemas.config import AnyConnector, Config, FileConnector, OpenDsr, Rules, Vault
+from schemas.config import AnyConnector, Config, FileConnector, OpenDsr, OpenDsrConnector, Rules, Vault
 from schemas.config.consistent import inconsistencies
 from schemas.config.decode import NOT_THERE, decode
 from schemas.config.locate import Path as Place
@@ -157,7 +157,11 @@ def resolved(config: Config, folder: Path) -> Config:
     replace = msgspec.structs.replace
 
     def connector(entry: AnyConnector) -> AnyConnector:
-        return replace(entry, path=str(data / entry.path)) if isinstance(entry, FileConnector) else entry
+        if isinstance(entry, FileConnector):
+            return replace(entry, path=str(data / entry.path))
+        if isinstance(entry, OpenDsrConnector):
+            return replace(entry, certificate=str(data / entry.certificate))
+        return entry
 
     return replace(
         config,

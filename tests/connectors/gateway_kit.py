@@ -10,6 +10,7 @@ import httpx
 from starlette.routing import Route
 
 from connectors.gateway import Door, build
+from connectors.gateway.callback_routes import Processors
 from connectors.gateway.identity_routes import Stewardship
 from connectors.gateway.opendsr_routes import OpenDsr
 from connectors.gateway.regulation_routes import Regulations
@@ -55,6 +56,7 @@ class Client:
         rights: Rights | None = None,
         regulations: Regulations | None = None,
         opendsr: OpenDsr | None = None,
+        processors: Processors | None = None,
     ) -> None:
         self.writer = MemoryWriter()
         application = build(
@@ -66,6 +68,7 @@ class Client:
             rights=rights,
             regulations=regulations,
             opendsr=opendsr,
+            processors=processors,
         )
         self.routes = [route for route in application.routes if isinstance(route, Route)]
         self._transport = httpx.ASGITransport(application)

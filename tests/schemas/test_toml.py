@@ -300,7 +300,7 @@ def entries(kind: str, *bodies: str) -> str:
         ),
         (
             entries("connector", "name = 'a'\ntype = 'wbehook'\nurl = 'x'"),
-            "line 3: connector[0].type: expected one of webhook, kafka, redis, file; got 'wbehook'; did you"
+            "line 3: connector[0].type: expected one of webhook, kafka, redis, file, opendsr; got 'wbehook'; did you"
             " mean `webhook`?",
         ),
         (
@@ -321,7 +321,7 @@ def test_a_connector_of_no_known_type_is_still_looked_at() -> None:
     """What belongs to any type may be right; its values are checked all the same."""
     text = entries("connector", "name = 'a'\ntype = 'fil'\npath = 'x'\nurl = ''\nmax_length = 0")
     assert found(text) == [
-        "line 3: connector[0].type: expected one of webhook, kafka, redis, file; got 'fil'; did you mean"
+        "line 3: connector[0].type: expected one of webhook, kafka, redis, file, opendsr; got 'fil'; did you mean"
         " `file`?",
         "line 5: connector[0].url: expected text that is not empty, got ''",
         "line 6: connector[0].max_length: expected a whole number >= 1, got 0",

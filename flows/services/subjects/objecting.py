@@ -34,10 +34,10 @@ def _refused(deployment: Deployment, right: Right, purposes: Sequence[str]) -> S
     may = consenting.optional(deployment.config)
     if right == "restrict" and purposes:
         raise Unusable("a restriction is of all purposes that customers are asked for: name none, or object")
-    unknown = [purpose for purpose in purposes if purpose not in may]
+    unknown = [at for at, purpose in enumerate(purposes) if purpose not in may]
     if unknown:
         raise Unusable(
-            f"expected purposes that customers are asked for ({', '.join(may)}), got {unknown[0][:64]!r}"
+            f"purposes[{unknown[0]}]: expected one that customers are asked for ({', '.join(may)})"
         )
     if not may:
         raise Unusable("there is no purpose that customers are asked for: [[consent.purpose]] has none")

@@ -6,7 +6,7 @@ from typing import cast
 from connectors.gateway.regulation_routes import Regulation, Wanted
 from connectors.gateway.subject_routes import Ask, Close, Erase, Receipt, Say
 from flows.runtime.deployment import Deployment
-from flows.services.subjects import consenting, exporting, objecting, opendsr, regulations, requests
+from flows.services.subjects import consenting, exporting, hearing, objecting, opendsr, regulations, requests
 from schemas.records.privacy_requests import Right
 from state.redis.client import reported
 
@@ -126,6 +126,16 @@ class OpenDsrDesk:
 
     def results(self, name: str) -> object:
         return opendsr.results(self._deployment, name)
+
+
+class ProcessorDesk:
+    """A `connectors.gateway.callback_routes.Processors`."""
+
+    def __init__(self, deployment: Deployment) -> None:
+        self._deployment = deployment
+
+    def heard(self, domain: str, signature: str, body: bytes) -> bool:
+        return hearing.heard(self._deployment, domain, signature, body)
 
 
 def _by(token: str) -> str:

@@ -59,7 +59,7 @@ def create(deployment: Deployment, asked: Asked, *, source: str = "", by: str) -
     """Take a regulation on, and return its id. `source`: of a regulation that is for one source alone. Raises
     `Unusable` where it says what cannot be done, `Unreachable`."""
     if asked.regulationType not in TYPES:
-        raise Unusable(f"regulationType: expected one of {', '.join(TYPES)}, got {asked.regulationType!r}")
+        raise Unusable(f"regulationType: expected one of {', '.join(TYPES)}")
     if not 0 < len(asked.subjectIds) <= SUBJECTS_MAX:
         raise Unusable(
             f"subjectIds: expected 1 to {SUBJECTS_MAX} ids in a request, got {len(asked.subjectIds)}: send"
@@ -124,7 +124,7 @@ def listing(deployment: Deployment, *, status: str, types: Sequence[str], after:
     ]
     ids = [entry["id"] for entry in wanted]
     if after and after not in ids:
-        raise Unusable(f"pagination.cursor: {after[:64]!r} is none that was given")
+        raise Unusable("pagination.cursor: expected one that was given as `next`")
     return _page(wanted, ids.index(after) if after else 0, count, lambda entry: str(entry["id"]))
 
 
@@ -158,7 +158,7 @@ def _get(deployment: Deployment, name: str) -> Mandate:
     with reported():
         found = deployment.mandates.get(name)
     if found is None or found.dialect != "segment" or found.state == "cancelled":
-        raise Unusable(f"there is no regulation {name[:64]!r}")
+        raise Unusable("there is no such regulation")
     return found
 
 
@@ -169,7 +169,7 @@ def _namespace(deployment: Deployment, subject: str) -> str:
         if field in namespace.paths:
             return namespace.name
     raise Unusable(
-        f"subjectType: expected {' or '.join(_FIELDS)}, got {subject!r}"
+        f"subjectType: expected {' or '.join(_FIELDS)}"
         + (": objects of cloud sources are not kept here" if subject == "OBJECT_ID" else "")
     )
 
@@ -178,7 +178,7 @@ def _check_source(deployment: Deployment, source: str) -> None:
     """Refuse what would reach further than it says: a customer is one over all sources."""
     known = {key.source for key in deployment.config.gateway.write_keys}
     if source and source not in known:
-        raise Unusable(f"there is no source {source[:64]!r}")
+        raise Unusable("there is no such source: expected that of a write key")
     if source and len(known) > 1:
         raise Unusable(
             "a regulation for one source alone is not supported where there are several, for a customer is"

@@ -81,8 +81,8 @@ def test_a_restriction_refuses_all_and_stays_open_until_people_close_it(site: Er
 @pytest.mark.parametrize(
     ("what", "purposes", "told"),
     [
-        ("object", ["service"], "purposes that customers are asked for (marketing, sales"),
-        ("object", ["selling"], "got 'selling'"),
+        ("object", ["service"], "purposes[0]: expected one that customers are asked for (marketing, sales"),
+        ("object", ["marketing", "selling"], "purposes[1]"),
         ("restrict", ["marketing"], "name none"),
         ("complain", ["marketing"], "complain names none"),
     ],
