@@ -300,8 +300,8 @@ def entries(kind: str, *bodies: str) -> str:
         ),
         (
             entries("connector", "name = 'a'\ntype = 'wbehook'\nurl = 'x'"),
-            "line 3: connector[0].type: expected one of webhook, kafka, redis, file, opendsr; got 'wbehook'; did you"
-            " mean `webhook`?",
+            "line 3: connector[0].type: expected one of webhook, kafka, redis, file, opendsr; got 'wbehook';"
+            " did you mean `webhook`?",
         ),
         (
             entries("identity.namespace", "name = 'a'\npaths = ['x']\nlimit = 0"),
@@ -321,8 +321,8 @@ def test_a_connector_of_no_known_type_is_still_looked_at() -> None:
     """What belongs to any type may be right; its values are checked all the same."""
     text = entries("connector", "name = 'a'\ntype = 'fil'\npath = 'x'\nurl = ''\nmax_length = 0")
     assert found(text) == [
-        "line 3: connector[0].type: expected one of webhook, kafka, redis, file, opendsr; got 'fil'; did you mean"
-        " `file`?",
+        "line 3: connector[0].type: expected one of webhook, kafka, redis, file, opendsr; got 'fil'; did you"
+        " mean `file`?",
         "line 5: connector[0].url: expected text that is not empty, got ''",
         "line 6: connector[0].max_length: expected a whole number >= 1, got 0",
     ]

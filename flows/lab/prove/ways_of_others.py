@@ -1,4 +1,4 @@
-"""What customers and other systems ask over HTTP. People are named in the clear, and in reasons and callbacks."""
+"""What customers and other systems ask over HTTP: they name people in the clear, in reasons too."""
 
 import uuid
 from typing import Any
