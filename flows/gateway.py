@@ -3,11 +3,12 @@
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, cast
 
 import structlog
 
 from connectors.gateway import Door, Standing, build, listen, server
+from connectors.gateway.opendsr_routes import OpenDsr
 from flows.runtime.deployment import Deployment
 from flows.runtime.ready import begun
 from flows.services.steward.access import order_desk, steward
@@ -49,7 +50,7 @@ def run(deployment: Deployment) -> None:
             door,
             _Guarded(RightsDesk(deployment), ending),
             _Guarded(RegulationDesk(deployment), ending),
-            _Guarded(OpenDsrDesk(deployment), ending) if config.opendsr.url else None,
+            _opendsr(deployment, ending),
             _Guarded(ProcessorDesk(deployment), ending) if _has_processors(config) else None,
         )
         serving = server(app)
@@ -135,6 +136,17 @@ def standing(apart: Deployment) -> Callable[[], Standing]:
             return Standing(frozenset(held), tuple(given_up.all()))
 
     return ask
+
+
+def _opendsr(deployment: Deployment, ending: _Ending) -> OpenDsr | None:
+    """Return what controllers get. Files that cannot sign end only this: events must be taken in."""
+    if not deployment.config.opendsr.url:
+        return None
+    try:
+        return cast(OpenDsr, _Guarded(OpenDsrDesk(deployment), ending))
+    except ConfigError as error:
+        log.error("opendsr_unusable", error=str(error), meanwhile="no request of a controller is served")
+        return None
 
 
 def _has_processors(config: Config) -> bool:

@@ -37,10 +37,10 @@ class DsrSigner:
     def __init__(self, key: Path, certificate: Path, domain: str) -> None:
         """Raises `ConfigError` where the two files cannot sign for this domain."""
         self.domain: Final = domain
-        self.certificate: Final = _read(certificate, "certificate")
+        self.certificate: Final = _read(certificate, "opendsr.certificate")
         found = _certificate(self.certificate, f"opendsr.certificate {certificate}")
         try:
-            private = load_pem_private_key(_read(key, "key"), password=None)
+            private = load_pem_private_key(_read(key, "opendsr.key"), password=None)
         except (ValueError, TypeError):
             raise ConfigError(
                 f"opendsr.key {key}: expected a PEM file with a key without a password"

@@ -17,6 +17,7 @@ from connectors.callbacks import CONCURRENT, Message, send
 from flows.logic.delivery import Backoff
 from flows.runtime.deployment import Deployment
 from flows.services.subjects import mandates, opendsr
+from schemas.errors import ConfigError
 from schemas.records.mandates import Mandate, Notice
 
 log = structlog.get_logger()
@@ -42,12 +43,13 @@ class Notifying:
         deliver = deployment.config.deliver
         self._deployment = deployment
         self._clock_ms = clock_ms
+        self._is_told = False
         self._attempts_max = deliver.attempts
         self._backoff = Backoff(deliver.backoff, deliver.backoff_max)
 
     def a_round(self, unfinished: Sequence[Mandate]) -> None:
-        """Send what is due of these. Raises `Unreachable`, `LogFull`, `ConfigError`."""
-        if not self._deployment.config.opendsr.url:  # nothing can be signed: they wait until it can
+        """Send what is due of these. Raises `Unreachable`, `LogFull`."""
+        if not any(mandate.notices for mandate in unfinished) or not self._can_sign():
             return
         due: list[_Due] = []
         for mandate in unfinished:
@@ -57,6 +59,17 @@ class Notifying:
         said = send([one.message for one in due], allow_private=self._deployment.config.opendsr.allow_private)
         for one, why in zip(due, said, strict=True):
             self._note(one, why)
+
+    def _can_sign(self) -> bool:
+        if not self._deployment.config.opendsr.url:
+            return False
+        try:
+            return bool(self._deployment.dsr_signer)
+        except ConfigError as error:
+            if not self._is_told:
+                log.error("opendsr_unusable", error=str(error), meanwhile="callbacks wait")
+            self._is_told = True
+            return False
 
     def _due(self, mandate: Mandate) -> Iterator[_Due]:
         """Yield the oldest message to each callback that is to be sent now."""

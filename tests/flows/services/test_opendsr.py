@@ -452,3 +452,22 @@ def test_a_certificate_of_another_key_and_files_that_are_none(site: Controlled) 
     (folder / "dsr.pem").unlink()
     with pytest.raises(ConfigError, match="cannot be read"):
         OpenDsrDesk(site.deployment)
+
+
+def test_without_files_that_sign_callbacks_wait_and_erasures_go_on(
+    site: Controlled, client: Client, callbacks: CallbackReceiver
+) -> None:
+    site.say(identify("ana", "ana@example.org"))
+    site.settle()
+    certificate = site.folder / "data" / "dsr.pem"
+    kept = certificate.read_bytes()
+    asked(client, dsr(status_callback_urls=[callbacks.url]))
+    certificate.unlink()
+    with capture_logs() as logs, pytest.raises(AssertionError, match="still waits"):
+        site.privacy()
+    assert [entry["event"] for entry in logs if entry["log_level"] == "error"] == ["opendsr_unusable"]
+    assert not known(site, "ana")
+    assert callbacks.states == []
+    certificate.write_bytes(kept)
+    site.privacy()
+    assert callbacks.states == ["in_progress", "completed"]
