@@ -1,6 +1,7 @@
 """Segment's regulations on a real Redis, over the gateway's routes: lists of people, what becomes of them."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 from flows.privacy import a_round
 from flows.runtime.windows import Window
 from flows.services.subjects import requests
-from flows.services.subjects.mandates import carrying_of
+from flows.services.subjects.mandates import Carrying, Parts, carrying_of
 from flows.services.subjects.notifying import Notifying
 from flows.services.subjects.over_http import RegulationDesk
 from schemas.config import Secret
@@ -261,3 +262,73 @@ def test_five_thousand_are_one_list_and_few_round_trips(site: Erased, client: Cl
     assert len(site.deployment.directory.suppressed()) == PEOPLE
     assert commits <= 12
     assert done_s < 10
+
+
+class Died(Exception):
+    """The process is killed here."""
+
+
+class Deadly:
+    """Parts of `Carrying` that die before or behind the call with a number."""
+
+    def __init__(self, at: int, behind: bool) -> None:
+        self.at, self.behind, self.calls = at, behind, 0
+
+    def wrap(self, parts: Parts) -> Parts:
+        calls = {name: self._wrapped(getattr(parts, name)) for name in ("order", "ask", "lookup", "ended")}
+        return replace(parts, store=_Store(parts.store, self._wrapped), **calls)
+
+    def _wrapped(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        def deadly(*given: Any, **more: Any) -> Any:
+            self.calls += 1
+            if self.calls == self.at and not self.behind:
+                raise Died
+            answer = call(*given, **more)
+            if self.calls == self.at:
+                raise Died
+            return answer
+
+        return deadly
+
+
+class _Store:
+    def __init__(self, store: Any, wrapped: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
+        self.save = wrapped(store.save)
+        self.get, self.unfinished = store.get, store.unfinished
+
+
+@pytest.mark.parametrize("behind", [False, True])
+def test_whoever_dies_in_the_midst_is_followed_by_one_that_goes_on(
+    tmp_path: Path, redis_url: str, behind: bool
+) -> None:
+    deaths = 0
+    for at in range(1, 30):
+        site = Erased(tmp_path, redis_url, f"d{at}{int(behind)}", archive=False)
+        site.start()
+        site.say(identify("ana", "ana@example.org"), viewed(userId="bea"))
+        site.settle()
+        with gateway(WITH, regulations=RegulationDesk(site.deployment)) as client:
+            name = regulated(client, "SUPPRESS_WITH_DELETE", "ana", "nobody-yet")
+            deadly, deployment = Deadly(at, behind), site.deployment
+            carrying = Carrying(deadly.wrap(carrying_of(deployment, site.erasing())._parts))
+            died = False
+            try:
+                for _ in range(10):
+                    for mandate in deployment.mandates.unfinished():
+                        carrying.advance(mandate)
+                    for request in deployment.privacy_requests.unfinished():
+                        site.erasing().advance(request)
+                    site.settle()
+            except Died:
+                died = True
+            privacy(site)
+            found = status(client, name)
+            assert (found["overallStatus"], died, known(site, "ana")) == ("FINISHED", died, False)
+            [request] = deployment.privacy_requests.everything()
+            [mandate] = deployment.mandates.everything()
+            assert (mandate.requests, request.step) == ([request.id], Step.DONE)
+            assert len(deployment.directory.suppressed()) == 2
+        deaths += died
+        if not died:
+            break
+    assert deaths >= 8
