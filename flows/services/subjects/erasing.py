@@ -46,6 +46,7 @@ from state.shards.shard_protocols import Outbox, Shards
 log = structlog.get_logger()
 
 PARTITION: Final = "privacy"  # of the directory's commits
+ORDERED: Final = "rights"  # of what is ordered beside the process `privacy`
 MATCH_S: Final = 60.0  # that `match` may take to forget
 LEARN_S: Final = 30.0  # that `learn` may take to come past what it was given
 _ABOUT_MAX: Final = 1_000  # entries of the ledger about one origin
@@ -250,12 +251,13 @@ class Erasing:
         named = {name for union in found for name in (union.retired, union.survivor, union.one, union.other)}
         return sorted({shard_of(origin, self._parts.shard_count) for origin in {*members, *named}})
 
-    def order(self, orders: list[Order], puts: Sequence[Put] = ()) -> None:
-        """Have the directory carry these out, in one commit. Raises `LogFull`, `Fenced`."""
+    def order(self, orders: list[Order], puts: Sequence[Put] = (), *, partition: str = PARTITION) -> None:
+        """Have the directory carry these out, in one commit. `partition`: of who orders, so that two that do
+        are not taken for one that is stale. Raises `LogFull`, `Fenced`."""
         directory = self._parts.directory
-        before = directory.offsets().get(PARTITION, -1)
+        before = directory.offsets().get(partition, -1)
         window = WindowCommit(
-            partition=PARTITION,
+            partition=partition,
             before=before,
             after=before + 1,
             groups=[],

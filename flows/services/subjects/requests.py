@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from itertools import count
 from typing import Any, Final
@@ -12,9 +13,9 @@ from flows.logic.fields.free_text import without_personal
 from flows.runtime.deployment import Deployment
 from flows.services.steward.access import steward
 from flows.services.subjects.clocks import due_ms
-from flows.services.subjects.erasing import PARTITION, erasing_of
+from flows.services.subjects.erasing import ORDERED, PARTITION, erasing_of
 from flows.services.subjects.receipts import moment
-from schemas.errors import Unusable
+from schemas.errors import Fenced, Unusable
 from schemas.records.identity_graph import Order, text_id
 from schemas.records.privacy_requests import ENDS, PrivacyRequest, Right, Step
 from state.receipts import verified
@@ -106,10 +107,12 @@ def unsuppress(deployment: Deployment, named: str) -> bool:
     for what names nobody, `Unreachable`."""
     with reported():
         hashed = steward(deployment).people.hashed(named)
-        if hashed not in deployment.directory.suppressed():
-            return False
-        erasing_of(deployment).order([Order("unsuppress", hashed, by=PARTITION)])
-        return True
+        while hashed in deployment.directory.suppressed():
+            with suppress(Fenced):  # somebody else has just ordered the same or another one
+                order = Order("unsuppress", hashed, by=PARTITION)
+                erasing_of(deployment).order([order], partition=ORDERED)
+                return True
+        return False
 
 
 def ask(

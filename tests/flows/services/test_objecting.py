@@ -1,6 +1,7 @@
 """Objections, restrictions and the rest of the rights over HTTP, on a real Redis: what counts afterwards."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from flows.services.subjects.erasing import Erasing, parts_of
 from flows.services.subjects.over_http import RightsDesk
 from schemas.config import Config, Secret
 from schemas.config.toml import load
+from schemas.records.identity_graph import text_id
 from schemas.records.privacy_requests import Step
 from tests.connectors.gateway_kit import CONFIG, Client, gateway
 from tests.flows.services.test_consenting import allowed, resolve
@@ -148,3 +150,18 @@ def test_who_is_suppressed_is_taken_again_over_http(site: Erased, client: Client
     assert len(site.deployment.directory.suppressed()) == 2
     bad = client.post("/v1/subjects/nobody/unsuppress", b"", key="privacy")
     assert (bad.status_code, bad.json()["code"]) == (400, "identifier_invalid")
+
+
+def test_two_who_take_somebody_again_at_once_end_nobody(site: Erased) -> None:
+    request = requests.erase(site.deployment, "user_id:ana", by="test", suppress=True).request
+    site.carry_on(request)
+    hashes = [text_id(one) for one in site.deployment.directory.suppressed()]
+    made = [site.deployment for _ in range(8)]
+    for one in made:
+        assert one.directory.erasures() > 0  # all are connected before they begin
+    with ThreadPoolExecutor(8) as pool:
+        jobs = [(one, f"identifier:{name}") for one, name in zip(made, 3 * hashes, strict=False)]
+        taken = list(pool.map(lambda job: requests.unsuppress(*job), jobs))
+    assert sum(taken) >= len(hashes)
+    assert site.deployment.directory.suppressed() == frozenset()
+    assert site.deployment.directory.offsets()["privacy"] == site.directory.offsets()["privacy"]

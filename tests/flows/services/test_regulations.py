@@ -11,7 +11,9 @@ import msgspec
 import pytest
 
 from flows.privacy import a_round
+from flows.runtime.deployment import Deployment
 from flows.runtime.windows import Window
+from flows.services import rebuild, switching
 from flows.services.subjects import requests
 from flows.services.subjects.mandates import Carrying, Parts, carrying_of
 from flows.services.subjects.notifying import Notifying
@@ -20,6 +22,7 @@ from schemas.config import Secret
 from schemas.records.privacy_requests import Step
 from schemas.wire.events import RawEvent
 from tests.connectors.gateway_kit import CONFIG, Client, gateway
+from tests.flows.services.test_erasure import archived
 from tests.subjects import Erased, ana, identify, lines, viewed
 
 TOKEN = {"authorization": "Bearer privacy"}
@@ -332,3 +335,27 @@ def test_whoever_dies_in_the_midst_is_followed_by_one_that_goes_on(
         if not died:
             break
     assert deaths >= 8
+
+
+def test_a_rebuild_knows_who_is_to_stay_unknown_and_who_is_taken_again(
+    tmp_path: Path, redis_url: str
+) -> None:
+    site = Erased(tmp_path, redis_url)
+    site.start()
+    archiver = site.archiver()
+    site.say(identify("ana", "ana@example.org"), viewed(userId="bea"))
+    site.settle()
+    with gateway(WITH, regulations=RegulationDesk(site.deployment)) as client:
+        regulated(client, "SUPPRESS_ONLY", "ana", "bea", "never-seen")
+        privacy(site)
+    assert requests.unsuppress(site.deployment, "user_id:bea")
+    site.say(viewed(userId="cleo"))  # each worker hears of it with its next window
+    site.say(viewed(userId="ana"), viewed(userId="bea"), viewed(userId="never-seen"))
+    site.settle()
+    archived(site, archiver)
+    built = rebuild.build(site.deployment, deliver=False, step=lambda: None)
+    there = Deployment(switching.at(site.config, built.run_id))
+    assert there.directory.suppressed() == site.deployment.directory.suppressed()
+    assert len(there.directory.suppressed()) == 2
+    found = {user: there.profile_reader("user_id", user) for user in ("ana", "bea", "never-seen")}
+    assert {user: one["events"] for user, one in found.items() if one} == {"ana": 1, "bea": 2}
