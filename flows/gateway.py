@@ -3,18 +3,19 @@
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, cast
 
 import structlog
 
-from connectors.gateway import Door, Receipt, Standing, build, listen, server
+from connectors.gateway import Door, Standing, build, listen, server
+from connectors.gateway.opendsr_routes import OpenDsr
 from flows.runtime.deployment import Deployment
 from flows.runtime.ready import begun
 from flows.services.steward.access import order_desk, steward
 from flows.services.steward.desk import Steward
 from flows.services.steward.orders import OrderDesk, event
-from flows.services.subjects import exporting, requests
-from schemas.config import Config, KafkaConnector
+from flows.services.subjects.over_http import OpenDsrDesk, ProcessorDesk, RegulationDesk, RightsDesk
+from schemas.config import Config, KafkaConnector, OpenDsrConnector
 from schemas.errors import ConfigError, Restarted
 from schemas.records.identity_graph import Order
 from schemas.wire.events import RawEvent, Reject
@@ -47,7 +48,10 @@ def run(deployment: Deployment) -> None:
             desk,
             told,
             door,
-            _Rights(deployment, ending),
+            _Guarded(RightsDesk(deployment), ending),
+            _Guarded(RegulationDesk(deployment), ending),
+            _opendsr(deployment, ending),
+            _Guarded(ProcessorDesk(deployment), ending) if _has_processors(config) else None,
         )
         serving = server(app)
         ending.end = lambda: setattr(serving, "should_exit", True)
@@ -110,28 +114,15 @@ class _Stewardship:
         return order if isinstance(order, Reject) else (order, event(document), self._orders.objection(order))
 
 
-class _Rights:
-    """A `connectors.gateway.subject_routes.Rights`."""
+class _Guarded:
+    """An object whose methods may find out now that Redis is another one."""
 
-    def __init__(self, deployment: Deployment, ending: _Ending) -> None:
-        self._deployment = deployment
-        self.erase = ending.guard(self._erase)
-        self.requests = ending.guard(self._requests)
-        self.receipt = ending.guard(self._receipt)
-        self.export = ending.guard(self._export)
+    def __init__(self, desk: object, ending: _Ending) -> None:
+        self._desk = desk
+        self._ending = ending
 
-    def _erase(self, who: str, token: str) -> tuple[object, bool]:
-        asked = requests.erase(self._deployment, who, by=f"token {token}")
-        return requests.plain(asked.request), asked.already
-
-    def _requests(self, named: str) -> list[object]:
-        return [requests.plain(one) for one in requests.of(self._deployment, named)]
-
-    def _receipt(self, named: str) -> Receipt:
-        return Receipt(requests.receipt(self._deployment, named), self._deployment.receipt_signer.public)
-
-    def _export(self, who: str) -> object:
-        return exporting.export(self._deployment, who)
+    def __getattr__(self, name: str) -> Any:
+        return self._ending.guard(getattr(self._desk, name))
 
 
 def standing(apart: Deployment) -> Callable[[], Standing]:
@@ -145,6 +136,21 @@ def standing(apart: Deployment) -> Callable[[], Standing]:
             return Standing(frozenset(held), tuple(given_up.all()))
 
     return ask
+
+
+def _opendsr(deployment: Deployment, ending: _Ending) -> OpenDsr | None:
+    """Return what controllers get. Files that cannot sign end only this: events must be taken in."""
+    if not deployment.config.opendsr.url:
+        return None
+    try:
+        return cast(OpenDsr, _Guarded(OpenDsrDesk(deployment), ending))
+    except ConfigError as error:
+        log.error("opendsr_unusable", error=str(error), meanwhile="no request of a controller is served")
+        return None
+
+
+def _has_processors(config: Config) -> bool:
+    return any(isinstance(connector, OpenDsrConnector) for connector in config.connector)
 
 
 def subjects(config: Config) -> Mapping[str, Sequence[Registered]]:

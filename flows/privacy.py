@@ -1,5 +1,5 @@
-"""Process `privacy`: takes the customers' requests on, step by step, from wherever they are; and ends what is
-too old (`flows.services.retention`), a small step between two rounds.
+"""Process `privacy`: takes what customers and other systems ask for on, step by step, from wherever it is;
+and ends what is too old (`flows.services.retention`), a small step between two rounds.
 
 There is one process of this. Nothing but the requests, and how far the sweep is, is remembered between two
 rounds, so whoever was killed is followed by one that goes on. While nothing is asked, a round is one question
@@ -10,7 +10,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import structlog
 
@@ -19,10 +19,13 @@ from flows.runtime.sift import story
 from flows.services.retention.sweep import BY as RETENTION
 from flows.services.retention.sweep import PAUSE_S, Sweeping, sweeping_of
 from flows.services.subjects.erasing import Erasing, erasing_of
+from flows.services.subjects.mandates import Carrying, carrying_of
+from flows.services.subjects.notifying import Notifying
 from schemas import metrics
 from schemas.errors import LogFull
-from schemas.records.privacy_requests import PrivacyRequest, Step
-from state.privacy_requests import PrivacyRequests
+from schemas.records.mandates import Mandate
+from schemas.records.privacy_requests import ENDS, PrivacyRequest
+from state.privacy_requests import Mandates, PrivacyRequests
 from state.redis.client import INFRASTRUCTURE, reported
 
 if TYPE_CHECKING:  # who runs this flow has made one; others need only its steps
@@ -30,26 +33,47 @@ if TYPE_CHECKING:  # who runs this flow has made one; others need only its steps
 
 log = structlog.get_logger()
 
+Asked = TypeVar("Asked", PrivacyRequest, Mandate)
+
 BUSY_S: Final = 0.05  # between two rounds while something is under way ...
 IDLE_S: Final = 0.5  # ... and while nothing is
 OTHERS_S: Final = 1.0  # between two looks at erasures that nobody waits for: there are up to a hundred
 NOTED_S: Final = 60.0  # between two looks at what is overdue; and the sweep rests so long when it has failed
+Carried = tuple[Mandates, Carrying, Notifying]
 
 
-def a_round(requests: PrivacyRequests, erasing: Erasing, *, all_of_them: bool = True) -> bool:
-    """Take each erasure as far as it can go now, those that somebody waits for first; return whether one of
-    these waits for more. `all_of_them`: those as well that retention began. Raises `Fatal`."""
-    waits = False
-    erasures = [request for request in requests.unfinished() if request.right == "erase"]
+def a_round(
+    requests: PrivacyRequests, erasing: Erasing, carried: Carried | None = None, *, all_of_them: bool = True
+) -> bool:
+    """Take each mandate and each erasure as far as it can go now, those that somebody waits for first; return
+    whether one of these waits for more. Mandates first: what they led to before somebody died has not gone on
+    then. `all_of_them`: those as well that retention began. Raises `Fatal`."""
+    now_ms = time.time_ns() // 1_000_000
+    waits = carried is not None and _carried_on(carried, now_ms)
+    erasures = [
+        request
+        for request in requests.unfinished()
+        if request.right == "erase" and request.begins_ms <= now_ms
+    ]
     awaited = [request for request in erasures if request.by != RETENTION]
     others = [request for request in erasures if request.by == RETENTION and all_of_them]
     for request in awaited:
-        waits |= _advanced(erasing, request).step != Step.DONE
+        waits |= _advanced(erasing.advance, request).step not in ENDS
     if others:
         _together(erasing, others)
     for request in others:
-        _advanced(erasing, request)
+        _advanced(erasing.advance, request)
     return waits
+
+
+def _carried_on(carried: Carried, now_ms: int) -> bool:
+    mandates, carrying, notifying = carried
+    under_way = [
+        _advanced(carrying.advance, mandate) if mandate.begins_ms <= now_ms else mandate
+        for mandate in mandates.unfinished()
+    ]
+    notifying.a_round(under_way)
+    return any(mandate.state == "in_progress" for mandate in under_way)
 
 
 def _together(erasing: Erasing, requests: list[PrivacyRequest]) -> None:
@@ -62,17 +86,17 @@ def _together(erasing: Erasing, requests: list[PrivacyRequest]) -> None:
         log.error("erasure_failed", where=story(error), then="each is tried alone")
 
 
-def _advanced(erasing: Erasing, request: PrivacyRequest) -> PrivacyRequest:
-    """Return the request as far as it came. What fails on one must not hold up the others."""
+def _advanced(advance: Callable[[Asked], Asked], asked: Asked) -> Asked:
+    """Return it as far as it came. What fails on one must not hold up the others."""
     try:
-        return erasing.advance(request)
+        return advance(asked)
     except LogFull as full:
-        log.warning("erasure_waits", request=request.id, reason=str(full))
+        log.warning("erasure_waits", request=asked.id, reason=str(full))
     except INFRASTRUCTURE:
         raise
     except Exception as error:  # noqa: BLE001  # a defect of ours on this one
-        log.error("erasure_failed", request=request.id, where=story(error), then="tried again")
-    return request
+        log.error("erasure_failed", request=asked.id, where=story(error), then="tried again")
+    return asked
 
 
 class Upkeep:
@@ -125,12 +149,13 @@ def run(deployment: "Deployment") -> None:
         deployment.check_data()
         requests, erasing = deployment.privacy_requests, erasing_of(deployment)
         upkeep = Upkeep(requests, sweeping_of(deployment, erasing), time.monotonic)
+        carried = deployment.mandates, carrying_of(deployment, erasing), Notifying(deployment)
         begun()
         log.info("privacy_starts", unfinished=len(requests.unfinished()))
         others_at = 0.0
         while not stop.is_set():
             all_of_them = time.monotonic() >= others_at
-            waits = a_round(requests, erasing, all_of_them=all_of_them)
+            waits = a_round(requests, erasing, carried, all_of_them=all_of_them)
             if all_of_them:
                 others_at = time.monotonic() + OTHERS_S
             goes_on = upkeep.step()

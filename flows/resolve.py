@@ -136,7 +136,7 @@ class Resolver:
                 orders.append((index, ordered))
             else:
                 rejects.append((index, ordered))  # type: ignore[arg-type]  # as above
-        judged = Judged(window, checked, [], rejects, orders)
+        judged = Judged(window, checked, [], rejects, orders, suppressed=self._suppressed)
         if self._suppressed and (unknown := self._suppressed_in(judged)):
             return self.judge(_without(window, unknown), aliases)
         if doubtful:
@@ -180,7 +180,14 @@ class Resolver:
             checked = [event for index in sorted(some) if isinstance(event := placed[index], Checked)]
             others = [(index, Reject("poison")) for index in placed if index not in some]
             orders = [(index, order) for index, order in judged.orders if index in some]
-            part = Judged(judged.window, checked, self._grouped(checked), [*judged.rejects, *others], orders)
+            part = Judged(
+                judged.window,
+                checked,
+                self._grouped(checked),
+                [*judged.rejects, *others],
+                orders,
+                suppressed=judged.suppressed,
+            )
             groups, _ = self._groups(part, now, plan_all=True)
             if self._content is not None:
                 self._content(part, _window_commit(part, groups))
@@ -247,6 +254,7 @@ class Resolver:
     def _commit(self, judged: Judged) -> Window | None:
         """Commit; return None if the worker is to stop before there was room."""
         now = int(self._clock() * 1000)
+        self._judge_anew(judged)
         for attempt in range(STALE_RETRIES):
             window = judged.window
             rejected = Counter[str](reject.reason for _, reject in judged.rejects)
@@ -289,11 +297,17 @@ class Resolver:
             self._keys.forget()
             if self._content is not None:
                 self._content.forget()
-            before, self._suppressed = self._suppressed, self._directory.suppressed()
-            if self._suppressed - before:
-                judged.become(self.judge(judged.window))
-                return
-        judged.groups = self._grouped(judged.checked)
+            self._suppressed = self._directory.suppressed()
+        if not self._judge_anew(judged):
+            judged.groups = self._grouped(judged.checked)
+
+    def _judge_anew(self, judged: Judged) -> bool:
+        """Judge a window again, and return True, where somebody is to stay unknown who was not when it was
+        judged: windows are judged while those before them wait for their commit."""
+        if judged.suppressed is self._suppressed or not self._suppressed - judged.suppressed:
+            return False
+        judged.become(self.judge(judged.window))
+        return True
 
     def _say_suspended(self) -> None:
         before, self._suspended = self._suspended, frozenset(self._directory.suspended())

@@ -1,82 +1,129 @@
-"""The customers' requests, in a slot of their own: whoever drives them goes on where another one died."""
+"""What customers and other systems ask for, in a slot of its own: whoever drives it goes on where another one
+died."""
 
-from collections.abc import Iterator, Sequence
-from typing import Any, Final, cast
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final, Generic, TypeVar, cast
 
 import msgspec
 import redis
 
+from schemas.records.mandates import Mandate
 from schemas.records.privacy_requests import PrivacyRequest
 from state.redis.client import writing
 from state.redis.names import Names
 
-PAGE: Final = 1_000  # in one answer of the server, which does nothing else meanwhile
+PAGE: Final = 1_000  # in one round trip, in which the server does nothing else
+Asked = TypeVar("Asked", PrivacyRequest, Mandate)
 _encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(PrivacyRequest).decode
 
 
-class PrivacyRequests:
-    """A hash: id -> packed request; and the ids of those that are not done, so that nobody reads all."""
+class _Kept(Generic[Asked]):
+    """A hash: id -> packed; and the ids of those that are not done, so that nobody reads all."""
 
-    def __init__(self, client: redis.Redis, names: Names) -> None:
+    def __init__(self, client: redis.Redis, everything: bytes, unfinished: bytes, kind: type[Asked]) -> None:
         self._redis = client
-        self._all = names.requests
-        self._open = names.open_requests
+        self._all = everything
+        self._open = unfinished
+        self._decode: Callable[[bytes], Asked] = msgspec.msgpack.Decoder(kind).decode
 
-    def add(self, request: PrivacyRequest) -> bool:
-        """Keep a new request, and return True; False where there is one with its id. Raises `LogFull`."""
+    def add(self, one: Asked) -> bool:
+        """Keep a new one, and return True; False where there is one with its id. Raises `LogFull`."""
+        return self.add_all([one])[0]
+
+    def add_all(self, many: Sequence[Asked]) -> list[bool]:
+        """`add` each, a thousand in a round trip."""
+        added = []
+        for at in range(0, len(many), PAGE):
+            added += self._add_page(many[at : at + PAGE])
+        return added
+
+    def _add_page(self, page: Sequence[Asked]) -> list[bool]:
         pipeline: Any = self._redis.pipeline(transaction=True)
-        pipeline.sadd(self._open, request.id)  # one that is done already is taken out again by who reads it
-        pipeline.hsetnx(self._all, request.id, _encode(request))
+        for one in page:
+            pipeline.sadd(self._open, one.id)  # one that is done already is taken out again below
+            pipeline.hsetnx(self._all, one.id, _encode(one))
         with writing():
-            is_open, is_new = pipeline.execute()
-        if is_open and not is_new:
-            self._redis.srem(self._open, request.id)
-        return bool(is_new)
+            said = pipeline.execute()
+        done = [
+            one.id
+            for one, is_open, is_new in zip(page, said[::2], said[1::2], strict=True)
+            if is_open and not is_new
+        ]
+        if done:
+            self._redis.srem(self._open, *done)
+        return [bool(is_new) for is_new in said[1::2]]
 
-    def get(self, name: str) -> PrivacyRequest | None:
-        """Return the request with this id."""
-        packed = cast(bytes | None, self._redis.hget(self._all, name))
-        return None if packed is None else _decode(packed)
+    def get(self, name: str) -> Asked | None:
+        """Return the one with this id."""
+        return self.get_all([name])[0]
 
-    def unfinished(self) -> list[PrivacyRequest]:
+    def get_all(self, names: Sequence[str]) -> list[Asked | None]:
+        """Return those with these ids, a thousand in a round trip."""
+        found: list[Asked | None] = []
+        for at in range(0, len(names), PAGE):
+            page = cast(list[bytes | None], self._redis.hmget(self._all, list(names[at : at + PAGE])))
+            found += [None if packed is None else self._decode(packed) for packed in page]
+        return found
+
+    def are_done(self, names: Sequence[str]) -> bool:
+        """Return whether none of these is open, a thousand in a round trip."""
+        for at in range(0, len(names), PAGE):
+            if any(cast(list[int], self._redis.smismember(self._open, list(names[at : at + PAGE])))):
+                return False
+        return True
+
+    def unfinished(self) -> list[Asked]:
         """Return those that are not done, the oldest first."""
         names = sorted(cast(set[bytes], self._redis.smembers(self._open)))
         packed = cast(list[bytes | None], self._redis.hmget(self._all, names)) if names else []
-        found = [_decode(one) for one in packed if one is not None]
-        return sorted(found, key=lambda request: (request.asked_ms, request.id))
+        found = [self._decode(one) for one in packed if one is not None]
+        return sorted(found, key=lambda one: (one.asked_ms, one.id))
 
-    def everything(self) -> list[PrivacyRequest]:
+    def everything(self) -> list[Asked]:
         """Return all of them, the oldest first."""
         packed = cast(Iterator[tuple[bytes, bytes]], self._redis.hscan_iter(self._all, count=PAGE))
-        found = [_decode(one) for one in dict(packed).values()]
-        return sorted(found, key=lambda request: (request.asked_ms, request.id))
+        found = [self._decode(one) for one in dict(packed).values()]
+        return sorted(found, key=lambda one: (one.asked_ms, one.id))
 
-    def page(self, cursor: int, count: int) -> tuple[int, list[PrivacyRequest]]:
+    def page(self, cursor: int, count: int) -> tuple[int, list[Asked]]:
         """Return some of them, about `count`, from where the last page ended (0: from the first), and where
         the next one begins (0: there is none). What is written meanwhile may be missing, or come twice."""
         after, found = cast(tuple[int, dict[bytes, bytes]], self._redis.hscan(self._all, cursor, count=count))
-        return after, [_decode(packed) for packed in found.values()]
+        return after, [self._decode(packed) for packed in found.values()]
 
     def forget(self, names: Sequence[str]) -> None:
-        """Remove requests that are closed."""
+        """Remove those that are closed."""
         if names:
             self._redis.hdel(self._all, *names)
 
-    def save(self, before: PrivacyRequest, request: PrivacyRequest, *, finished: bool = False) -> bool:
+    def save(self, before: Asked, after: Asked, *, finished: bool = False) -> bool:
         """Replace `before`; return False where another one has gone on with it meanwhile. Raises
         `LogFull`."""
         with self._redis.pipeline(transaction=True) as pipeline:
             pipeline.watch(self._all)  # type: ignore[no-untyped-call]  # untyped in the library
-            if pipeline.hget(self._all, request.id) != _encode(before):
+            if pipeline.hget(self._all, after.id) != _encode(before):
                 return False
             pipeline.multi()
-            pipeline.hset(self._all, request.id, cast(str, _encode(request)))
+            pipeline.hset(self._all, after.id, cast(str, _encode(after)))
             if finished:
-                pipeline.srem(self._open, request.id)
+                pipeline.srem(self._open, after.id)
             try:
                 with writing():
                     pipeline.execute()
-            except redis.WatchError:  # another request was written: this one is tried again
+            except redis.WatchError:  # another one was written: this one is tried again
                 return False
         return True
+
+
+class PrivacyRequests(_Kept[PrivacyRequest]):
+    """What customers ask of their own data."""
+
+    def __init__(self, client: redis.Redis, names: Names) -> None:
+        super().__init__(client, names.requests, names.open_requests, PrivacyRequest)
+
+
+class Mandates(_Kept[Mandate]):
+    """What other systems ask about customers."""
+
+    def __init__(self, client: redis.Redis, names: Names) -> None:
+        super().__init__(client, names.mandates, names.open_mandates, Mandate)

@@ -9,6 +9,7 @@ messages.py     one Segment message → one `RawEvent` (pure)
 segment.py, cloudevents.py    the two ways in
 dialects.py     what the clients of Jitsu and RudderStack ask for besides
 subject_routes.py    what customers ask of their own data
+regulation_routes.py, opendsr_routes.py    what other systems ask about them, in two dialects
 profiles.py, registry.py, health.py    what can be read
 refusals.py     every error that a request can be answered with
 tokens.py, limits.py    who may read, and how often in vain; the token bucket

@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from connectors.gateway.callback_routes import Processors, callback_routes
 from connectors.gateway.cloudevents_routes import cloudevent_routes
 from connectors.gateway.cors import Cors
 from connectors.gateway.dialects import dialect_routes
@@ -21,9 +22,11 @@ from connectors.gateway.gpc import gpc_routes
 from connectors.gateway.health import health_routes
 from connectors.gateway.identity_routes import Stewardship, identity_routes
 from connectors.gateway.intake import Intake
+from connectors.gateway.opendsr_routes import OpenDsr, opendsr_routes
 from connectors.gateway.profile_routes import ReadProfile, profile_routes
 from connectors.gateway.refusals import Refused, later, problem
 from connectors.gateway.registry_routes import registry_routes
+from connectors.gateway.regulation_routes import Regulations, regulation_routes
 from connectors.gateway.routes import Endpoint
 from connectors.gateway.segment import segment_routes
 from connectors.gateway.standing import Standing, Watch
@@ -47,12 +50,16 @@ def build(
     standing: Callable[[], Standing] = Standing,
     door: Door | None = None,
     rights: Rights | None = None,
+    regulations: Regulations | None = None,
+    opendsr: OpenDsr | None = None,
+    processors: Processors | None = None,
 ) -> Starlette:
     """Return the gateway. `read_profile(namespace, value)` runs in a thread; the writer is closed when the
     application stops.
 
     `stewardship`: what holders of a steward's token get; None where there is no access to identities at all.
-    `rights`: what holders of a privacy token get, likewise. `standing` is asked in a thread, once a second.
+    `rights`, `regulations`, `opendsr`: what holders of a privacy token get, likewise, each in a dialect of
+    its own. `processors`: who hears of their callbacks. `standing` is asked in a thread, once a second.
     `door`: what is refused besides what the gateway sees by itself.
     """
     watch = Watch(standing)
@@ -72,6 +79,17 @@ def build(
             if rights is not None
             else ()
         ),
+        *(
+            regulation_routes(Tokens(config.privacy_tokens, config.misses_per_minute), regulations)
+            if regulations is not None
+            else ()
+        ),
+        *(
+            opendsr_routes(Tokens(config.privacy_tokens, config.misses_per_minute), opendsr)
+            if opendsr is not None
+            else ()
+        ),
+        *(callback_routes(processors) if processors is not None else ()),
         *registry_routes(subjects),
         *gpc_routes(config.gpc_updated),
         *health_routes(writer, watch),

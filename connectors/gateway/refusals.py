@@ -21,6 +21,14 @@ Code = Literal[
     "token_invalid",  # no token, or one that may not read
     "stewards_none",  # `gateway.steward_tokens` is empty: identities are nobody's business over HTTP
     "privacy_none",  # `gateway.privacy_tokens` is empty: nobody's rights are served over HTTP
+    "dsr_unknown",  # there is no such request of a controller
+    "dsr_invalid",  # a request of a controller that cannot be carried out
+    "callback_refused",  # a callback that no processor of ours has signed
+    "callback_invalid",  # a callback that says nothing
+    "regulation_unknown",  # there is no such regulation
+    "regulation_invalid",  # a regulation that cannot be carried out, or deleted any more
+    "request_invalid",  # the body is not what this route takes
+    "request_refused",  # what is asked of a request is not possible, as it is now
     "request_unknown",  # there is no such request, or no receipt yet
     "identifier_invalid",  # not `namespace:value`, or one that can name nobody
     "cursor_invalid",  # no `next` of a page
@@ -54,6 +62,12 @@ _STATUS: dict[str, int] = {
     "stewards_none": 403,
     "privacy_none": 403,
     "request_unknown": 404,
+    "request_invalid": 422,
+    "request_refused": 409,
+    "dsr_unknown": 404,
+    "callback_refused": 403,
+    "regulation_unknown": 404,
+    "regulation_invalid": 422,
     "order_forbidden": 403,
     "order_refused": 409,
     "review_unknown": 404,

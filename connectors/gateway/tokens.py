@@ -50,3 +50,17 @@ class Tokens:
             if hmac.compare_digest(given, token):
                 found = reader
         return found
+
+
+def privacy_holder(tokens: Tokens, request: Request) -> Reader:
+    """Return who asks about customers' rights. Raises `Refused` for who may not, or has guessed too often."""
+    if not tokens:
+        raise Refused("privacy_none", "gateway.privacy_tokens is empty: over HTTP nobody's rights are served")
+    found = tokens.reader(request)
+    if found is None:
+        raise Refused(
+            "token_invalid",
+            "customers' rights need a token of gateway.privacy_tokens, as Bearer or as Basic user",
+        )
+    found.ask()
+    return found

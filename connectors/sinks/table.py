@@ -15,9 +15,20 @@ from schemas.config import (
     FileConnector,
     Kafka,
     KafkaConnector,
+    OpenDsrConnector,
     RedisConnector,
     WebhookConnector,
 )
+from schemas.errors import Foreign
+
+# Checks that the holder of a certificate (a PEM file) that is issued to a domain has signed a body. Raises
+# `MillraceError`.
+Check = Callable[[Path, str, bytes, str], None]
+
+
+def unchecked(_certificate: Path, domain: str, _body: bytes, _signature: str) -> None:
+    """Find that nothing counts: where nobody gave what checks signatures. Raises `Foreign`."""
+    raise Foreign(f"no signature can be checked here, that of {domain} neither")
 
 
 class Surroundings(msgspec.Struct, frozen=True):
@@ -27,6 +38,7 @@ class Surroundings(msgspec.Struct, frozen=True):
     folder: Path  # of the data
     redis_url: str
     kafka: Kafka
+    check: Check = unchecked
 
 
 def make_sink(connector: Connector, surroundings: Surroundings) -> Sink:
@@ -67,10 +79,17 @@ def _file(connector: FileConnector, surroundings: Surroundings) -> Sink:
     return OnThread(sink, connector.name)
 
 
+def _opendsr(connector: OpenDsrConnector, surroundings: Surroundings) -> Sink:
+    from connectors.sinks.opendsr_sink import OpenDsrSink
+
+    return OpenDsrSink(connector, surroundings.check)
+
+
 # The struct of a type's options -> what makes its sink.
 SINKS: Final[Mapping[type[Connector], Callable[[Any, Surroundings], Sink]]] = {
     WebhookConnector: _webhook,
     KafkaConnector: _kafka,
     RedisConnector: _redis,
     FileConnector: _file,
+    OpenDsrConnector: _opendsr,
 }

@@ -107,7 +107,7 @@ class WebhookSink:
         return aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
                 limit=self.concurrency,
-                socket_factory=None if self._connector.allow_private else _public_socket,
+                socket_factory=None if self._connector.allow_private else public_socket,
             ),
             timeout=aiohttp.ClientTimeout(total=self._connector.timeout / 1000),
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -164,7 +164,8 @@ def _wrapped(ip: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
     return ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else None)
 
 
-def _public_socket(info: AddressInfo) -> socket.socket:
+def public_socket(info: AddressInfo) -> socket.socket:
+    """Return a socket for this address. Raises `PrivateAddressError`."""
     family, kind, protocol, _, address = info
     if not is_public(address[0]):
         raise PrivateAddressError("not a public address")

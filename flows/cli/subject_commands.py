@@ -3,6 +3,7 @@
 Each calls one function of `flows.cli.subject_screen`, imported when it is needed.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -146,14 +147,23 @@ def subject_correct(who: Who, reason: What, as_json: AsJson = False, config: Con
 
 @subject.command("restrict")
 def subject_restrict(who: Who, reason: What, as_json: AsJson = False, config: ConfigFile = None) -> int:
-    """Note that a customer asks for a restriction, with the date by which it is due."""
+    """Refuse all purposes that the customer is asked for, and note what people have to see to besides."""
     return _ask("restrict", who, reason, as_json, config)
 
 
 @subject.command("object")
-def subject_object(who: Who, reason: What, as_json: AsJson = False, config: ConfigFile = None) -> int:
-    """Note that a customer objects, with the date by which it is due."""
-    return _ask("object", who, reason, as_json, config)
+def subject_object(
+    who: Who,
+    reason: What,
+    purpose: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Only this one; several times. Without it all that are asked for."),
+    ] = None,
+    as_json: AsJson = False,
+    config: ConfigFile = None,
+) -> int:
+    """Refuse purposes for a customer who objects to them; done at once."""
+    return _ask("object", who, reason, as_json, config, purpose or ())
 
 
 @subject.command("move")
@@ -168,10 +178,12 @@ def subject_complain(who: Who, reason: What, as_json: AsJson = False, config: Co
     return _ask("complain", who, reason, as_json, config)
 
 
-def _ask(right: Right, who: str, reason: str, as_json: bool, config: Path | None) -> int:
+def _ask(
+    right: Right, who: str, reason: str, as_json: bool, config: Path | None, purposes: Sequence[str] = ()
+) -> int:
     from flows.cli.subject_screen import ask
 
-    return ask(_load(config), right, who, reason, as_json)
+    return ask(_load(config), right, who, reason, as_json, purposes)
 
 
 @subject.command("close")
@@ -186,6 +198,18 @@ def subject_close(
     from flows.cli.subject_screen import close
 
     return close(_load(config), request, not refused, reason, as_json)
+
+
+@subject.command("cancel")
+def subject_cancel(
+    request: Annotated[str, typer.Argument(metavar="REQUEST", help="Its id.")],
+    as_json: AsJson = False,
+    config: ConfigFile = None,
+) -> int:
+    """Take a request back that has not begun; an erasure begins after `rights.grace`."""
+    from flows.cli.subject_screen import cancel
+
+    return cancel(_load(config), request, as_json)
 
 
 @subject.command("status")

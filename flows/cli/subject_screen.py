@@ -1,6 +1,8 @@
 """What `millrace subject` prints."""
 
 import sys
+import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -10,7 +12,7 @@ from rich.table import Table
 from flows.cli.printing import console, folded, moment_text, print_json, printable
 from flows.runtime.deployment import Deployment
 from flows.services.retention import holds
-from flows.services.subjects import confirming, consenting, exporting, requests
+from flows.services.subjects import confirming, consenting, exporting, objecting, requests
 from schemas.bilingual import Lang
 from schemas.config import Config
 from schemas.errors import Unusable
@@ -40,6 +42,13 @@ def erase(config: Config, who: str, reason: str, wait_s: int, *, suppress: bool,
     found = requests.wait(deployment, asked.request.id, wait_s, told)
     if as_json:
         print_json({**requests.plain(found), "already": asked.already})
+    elif found.step == Step.CANCELLED:
+        out.print("it was taken back", markup=False)
+    elif found.step == Step.ASKED and found.begins_ms > time.time() * 1000:
+        begins = moment_text(found.begins_ms)
+        out.print(
+            f"begins {begins}; until then `millrace subject cancel {found.id}` takes it back", markup=False
+        )
     elif found.step != Step.DONE:
         out.print(f"{_WAITS[found.step]}; `millrace run privacy` carries it on", markup=False)
     elif found.receipt:
@@ -164,14 +173,22 @@ def _word(said: str) -> tuple[str, str]:
     return thing, word
 
 
-def ask(config: Config, right: Right, who: str, reason: str, as_json: bool) -> int:
+def ask(
+    config: Config, right: Right, who: str, reason: str, as_json: bool, purposes: Sequence[str] = ()
+) -> int:
     """Note a request that people answer. Raises `Unusable`, `Unreachable`."""
-    return _show(requests.ask(Deployment(config), right, who, by="command", note=reason).request, as_json)
+    asked = objecting.ask(Deployment(config), right, who, by="command", note=reason, purposes=purposes)
+    return _show(asked.request, as_json)
 
 
 def close(config: Config, name: str, done: bool, reason: str, as_json: bool) -> int:
     """Note that a request was answered. Raises `Unusable`, `Unreachable`."""
     return _show(requests.close(Deployment(config), name, done=done, note=reason), as_json)
+
+
+def cancel(config: Config, name: str, as_json: bool) -> int:
+    """Take a request back. Raises `Unusable`, `Unreachable`."""
+    return _show(requests.cancel(Deployment(config), name), as_json)
 
 
 def _show(request: PrivacyRequest, as_json: bool) -> int:

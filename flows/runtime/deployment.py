@@ -11,9 +11,11 @@ holds something that its owner closes, or counts for one worker alone.
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from connectors.raw.log import RawReader, RawWriter
 from flows.logic.fields.identifiers import Identifiers
@@ -45,7 +47,7 @@ from state.key_wrapping import Wrapping
 from state.keys import DataKeys, LogSeal
 from state.model_store import ModelStore, RedisModels, Signer
 from state.personal_findings import RedisPersonalFindings
-from state.privacy_requests import PrivacyRequests
+from state.privacy_requests import Mandates, PrivacyRequests
 from state.redis import embedded
 from state.redis.client import (
     Client,
@@ -68,6 +70,7 @@ if TYPE_CHECKING:
     from connectors.sinks.sink import Sink
     from connectors.wire.avro import AvroReader
     from state.directory.matches import RedisMatches
+    from state.dsr_signing import DsrSigner
     from state.history.archive_files import Archive
     from state.history.backup_folders import Backups
     from state.history.data_key_copy import KeyCopy
@@ -307,11 +310,25 @@ class Deployment:
         return Tables(self.client, self.names, self.layout)
 
     @cached_property
+    def mandates(self) -> Mandates:
+        """What other systems ask about customers."""
+        return Mandates(self.client, self.names)
+
+    @cached_property
     def receipt_signer(self) -> "ReceiptSigner":
         """Signs what outsiders verify."""
         from state.receipts import ReceiptSigner
 
         return ReceiptSigner(self.keys.sign)
+
+    @cached_property
+    def dsr_signer(self) -> "DsrSigner":
+        """Signs what controllers are told. Raises `ConfigError` where its files cannot be used."""
+        from state.dsr_signing import DsrSigner
+
+        opendsr = self.config.opendsr
+        domain = urlsplit(opendsr.url).hostname or ""
+        return DsrSigner(Path(opendsr.key), Path(opendsr.certificate), domain)
 
     @cached_property
     def given_up(self) -> RedisGivenUp:
@@ -435,6 +452,7 @@ class Deployment:
             folder=Path(self.config.data.folder),
             redis_url=self.redis_url,
             kafka=self.config.kafka,
+            check=_check_signature,
         )
         return make_sink(connector, surroundings)
 
@@ -501,3 +519,9 @@ class Deployment:
             scorer_of=snapshots.scorers(self.directory, self.signer),
             count=self.config.shards.count,
         )
+
+
+def _check_signature(certificate: Path, domain: str, body: bytes, signature: str) -> None:
+    from state.dsr_signing import check_signature  # only processors sign like this
+
+    check_signature(certificate, domain, body, signature, datetime.now(UTC))

@@ -40,6 +40,7 @@ class Judged(msgspec.Struct):
     orders: list[tuple[int, Order]]
     # what customers do not allow of it, as of the last attempt to commit it; None: nobody was asked
     ruling: Ruling | None = None
+    suppressed: frozenset[bytes] = frozenset()  # who was to stay unknown when it was judged
 
     def become(self, other: "Judged") -> None:
         """Be this one from now on: others hold the object."""

@@ -25,6 +25,7 @@ from flows.runtime.windows import Judged, Window
 from flows.services import switching
 from flows.services.restore import DRAIN_EVERY, ROOM, Quiet, drained
 from flows.services.subjects import returning
+from flows.services.subjects.erasing import ORDERED
 from flows.services.subjects.erasing import PARTITION as PRIVACY
 from schemas.config import Config
 from schemas.errors import Foreign
@@ -197,7 +198,11 @@ class Rebuild:
             self._settle()
 
     def _window(self, content: WindowContent) -> None:
-        if content.commit.partition in (MATCH, PRIVACY):  # without events: what was decided then holds
+        if content.commit.partition in (
+            MATCH,
+            PRIVACY,
+            ORDERED,
+        ):  # without events: what was decided then holds
             if content.commit.partition == PRIVACY:
                 self._forget(content)
             self._directory.commit(content.commit, self._pack_match(content.commit))

@@ -7,6 +7,7 @@ only.
 limited_values    what an option may be
 field_options     what an event must be
 consent_options   what customers are asked, and what follows
+dsr_options       requests of other systems
 identity_options  who is one customer
 rules             what the profile looks like
 machinery         processes, folders, servers
@@ -20,10 +21,12 @@ from schemas.config.connectors import (
     Connector,
     FileConnector,
     KafkaConnector,
+    OpenDsrConnector,
     RedisConnector,
     WebhookConnector,
 )
 from schemas.config.consent_options import Category, Consent, Purpose
+from schemas.config.dsr_options import IDENTITIES, OpenDsr
 from schemas.config.field_options import (
     ATTRIBUTES,
     AttributeName,
@@ -96,6 +99,7 @@ __all__ = [
     "ATTRIBUTE_NAMES",
     "BEST",
     "EXPRESSION_NAMES",
+    "IDENTITIES",
     "Action",
     "Address",
     "Age",
@@ -137,6 +141,8 @@ __all__ = [
     "Model",
     "Namespace",
     "On",
+    "OpenDsr",
+    "OpenDsrConnector",
     "Pattern",
     "PlanEvent",
     "Privacy",
@@ -188,6 +194,7 @@ class Config(Rules, frozen=True, kw_only=True, forbid_unknown_fields=True):
     consent: Consent = Consent()
     rights: Rights = Rights()
     retention: Retention = Retention()
+    opendsr: OpenDsr = OpenDsr()
     keys: Keys = Keys()
     shards: Shards = Shards()
     archive: Archive = Archive()

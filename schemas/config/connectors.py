@@ -93,4 +93,30 @@ class FileConnector(Connector, frozen=True, kw_only=True, tag_field="type", tag=
         return self.path
 
 
-AnyConnector = WebhookConnector | KafkaConnector | RedisConnector | FileConnector
+class OpenDsrConnector(Connector, frozen=True, kw_only=True, tag_field="type", tag="opendsr"):
+    """A processor of yours that speaks OpenDSR: it is asked to erase who is erased here, and gets nothing
+    else. `identify` names what it knows customers by."""
+
+    url: Text  # where its requests go, such as https://opendsr.example.com/v2/requests
+    token: Secret  # a Bearer token, or `user:password`
+    domain: Text  # the domain that its certificate is issued to
+    certificate: Text  # PEM file with that certificate; relative to the data folder
+    # where it tells us what came of a request: this gateway's /opendsr_callbacks, as it is reached from
+    # outside; empty: it is done when the request is taken
+    callback: str = ""
+    answer_within: Duration = Duration.parse("30d")  # that its callback may take
+    regulation: Word = "gdpr"  # what its requests name
+    # field -> identity type of the protocol, besides the usual ones
+    identities: dict[str, Word] = {}
+    allow_private: bool = False  # true: addresses of private networks too, and http://
+
+    @property
+    def endpoint(self) -> str:
+        return self.url
+
+    @property
+    def lacks_secret(self) -> bool:
+        return not self.token
+
+
+AnyConnector = WebhookConnector | KafkaConnector | RedisConnector | FileConnector | OpenDsrConnector

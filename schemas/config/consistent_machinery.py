@@ -10,7 +10,7 @@ from pathlib import PurePath
 from urllib.parse import urlsplit
 from zoneinfo import available_timezones
 
-from schemas.config import Config, Connector, WebhookConnector
+from schemas.config import Config, Connector, OpenDsrConnector, WebhookConnector
 from schemas.config.decode import suggest
 from schemas.config.locate import Path
 from schemas.units import Duration
@@ -42,6 +42,8 @@ def machinery_problems(config: Config) -> Found:
     yield from _retention(config)
     if config.keys.provider == "vault":
         yield from _vault(config)
+    if config.opendsr.url:
+        yield from _opendsr(config)
     for index, connector in enumerate(config.connector):
         yield from _connector(config, connector, ("connector", index))
 
@@ -176,6 +178,30 @@ def _folders(config: Config) -> Found:
                 yield place, f"must not lie in {kind}.folder ({folder}): who has the data would have its keys"
 
 
+def _opendsr(config: Config) -> Found:
+    opendsr = config.opendsr
+    url = urlsplit(opendsr.url)
+    if url.scheme != "https" and url.hostname not in _THIS_MACHINE:
+        yield ("opendsr", "url"), f"expected https://, got {opendsr.url!r}: requests name people"
+    if opendsr.url.endswith("/"):
+        yield ("opendsr", "url"), f"expected no slash at the end, got {opendsr.url!r}"
+    for name in ("key", "certificate"):
+        if not getattr(opendsr, name):
+            yield ("opendsr", name), "expected a PEM file: each answer to a controller has to be signed"
+    if not config.gateway.privacy_tokens:
+        yield (
+            ("opendsr", "url"),
+            "gateway.privacy_tokens is empty, so nobody could send a request: give each controller a token",
+        )
+    names = [namespace.name for namespace in config.identity.namespace]
+    for kind, namespace in opendsr.identities.items():
+        if namespace not in names:
+            yield (
+                ("opendsr", "identities", kind),
+                f"there is no namespace {namespace!r}: expected one of {', '.join(names)}",
+            )
+
+
 def _vault(config: Config) -> Found:
     vault = config.keys.vault
     url = urlsplit(vault.url)
@@ -200,12 +226,29 @@ def _inside(config: Config, file: str, folder: str) -> bool:
 def _connector(config: Config, connector: Connector, at: Path) -> Found:
     if isinstance(connector, WebhookConnector):
         yield from _webhook(connector, at)
+    if isinstance(connector, OpenDsrConnector):
+        yield from _processor(config, connector, at)
     fields = [*(namespace.name for namespace in config.identity.namespace), *config.privacy.sensitive]
     for index, name in enumerate(connector.identify):
         if name not in fields:
             yield (
                 (*at, "identify", index),
                 f"neither a namespace nor a sensitive field: `{name}`{suggest(name, fields)}",
+            )
+
+
+def _processor(config: Config, connector: OpenDsrConnector, at: Path) -> Found:
+    for name in ("url", "callback"):
+        url = getattr(connector, name)
+        if url and not url.startswith("https://") and not (connector.allow_private and "http://" in url[:7]):
+            yield (*at, name), "expected https://: requests name people"
+    if not connector.identify:
+        yield (*at, "identify"), "expected at least one field: the processor has to know who is meant"
+    for index, rule in enumerate(config.trigger):
+        if connector.name in rule.to:
+            yield (
+                ("trigger", index, "to"),
+                f"{connector.name!r} is a processor: it is told of erasures, and takes no triggers",
             )
 
 

@@ -171,6 +171,8 @@ class Rights(Table, frozen=True):
     regime: Literal["gdpr", "pipl", "lgpd"] = "gdpr"
     days_off: tuple[CalendarDay, ...] = ()  # pipl: weekdays that are holidays
     days_on: tuple[CalendarDay, ...] = ()  # pipl: days of a weekend that are worked
+    # an erasure begins this long after it was asked for, and can be taken back until then; none: at once
+    grace: Duration | None = None
 
 
 class Retention(Table, frozen=True):

@@ -10,11 +10,11 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
-from schemas.config import AnyConnector, Config, FileConnector, Rules, Vault
+from schemas.config import AnyConnector, Config, FileConnector, OpenDsr, OpenDsrConnector, Rules, Vault
 from schemas.config.consistent import inconsistencies
 from schemas.config.decode import NOT_THERE, decode
 from schemas.config.locate import Path as Place
@@ -147,6 +147,9 @@ def rules_from(document: bytes) -> Rules:
     return rules
 
 
+WithFiles = TypeVar("WithFiles", OpenDsr, Vault)
+
+
 def resolved(config: Config, folder: Path) -> Config:
     """Return it with absolute paths: the data folder and plans by `folder`; keys, archive, backups and
     file connectors by the data folder."""
@@ -154,16 +157,25 @@ def resolved(config: Config, folder: Path) -> Config:
     replace = msgspec.structs.replace
 
     def connector(entry: AnyConnector) -> AnyConnector:
-        return replace(entry, path=str(data / entry.path)) if isinstance(entry, FileConnector) else entry
+        if isinstance(entry, FileConnector):
+            return replace(entry, path=str(data / entry.path))
+        if isinstance(entry, OpenDsrConnector):
+            return replace(entry, certificate=str(data / entry.certificate))
+        return entry
 
     return replace(
         config,
         data=replace(config.data, folder=str(data)),
-        keys=replace(config.keys, path=str(data / config.keys.path), vault=_vault(config.keys.vault, data)),
+        keys=replace(
+            config.keys,
+            path=str(data / config.keys.path),
+            vault=_files(config.keys.vault, data, "token_file", "ca"),
+        ),
         archive=replace(config.archive, folder=str(data / config.archive.folder)),
         backup=replace(
             config.backup, folder=str(data / config.backup.folder), keys=str(data / config.backup.keys)
         ),
+        opendsr=_files(config.opendsr, data, "key", "certificate"),
         validate=replace(
             config.validate,
             plan=tuple(replace(entry, schema=str(folder / entry.schema)) for entry in config.validate.plan),
@@ -172,9 +184,10 @@ def resolved(config: Config, folder: Path) -> Config:
     )
 
 
-def _vault(vault: Vault, data: Path) -> Vault:
-    files = {name: str(data / path) for name in ("token_file", "ca") if (path := getattr(vault, name))}
-    return msgspec.structs.replace(vault, **files)
+def _files(table: WithFiles, data: Path, *names: str) -> WithFiles:
+    """Return a table whose files are by the data folder; those that are not given stay so."""
+    files = {name: str(data / path) for name in names if (path := getattr(table, name))}
+    return msgspec.structs.replace(table, **files)
 
 
 def spelled(place: Place) -> str:

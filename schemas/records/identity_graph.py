@@ -47,6 +47,7 @@ OrderKind = Literal[
     "release",
     "detach",
     "erase",
+    "suppress",
     "unsuppress",
 ]
 
@@ -65,7 +66,8 @@ class Order(msgspec.Struct, array_like=True, frozen=True):
     detach   nothing leads to the customer of the origin `a` any more: it is about to be erased. `note`: its
              origins, as they are known. `forced`: events that name its identifiers are dropped from now on.
              `b`, if any: a number (big-endian). The window is `Stale` where its shard's log has come further
-    unsuppress  they are taken again, of the identifier `a`
+    suppress  events whose strongest identifier is `a` are dropped from now on, also where nobody has it yet
+    unsuppress  they are taken again
     erase    what is left of a customer that was detached goes
     """
 

@@ -4,6 +4,7 @@ from typing import Final, Literal
 
 import msgspec
 
+ENDS: Final = ("done", "refused", "cancelled")  # steps behind which there is none
 Right = Literal["erase", "export", "correct", "restrict", "object", "move", "complain"]
 Regime = Literal["gdpr", "pipl", "lgpd"]
 
@@ -18,9 +19,13 @@ class Step:
     SWEPT: Final = "swept"  # outboxes and dead letters as well
     DONE: Final = "done"  # receivers have answered: the receipt is signed
     REFUSED: Final = "refused"  # of other rights: with a reason
+    CANCELLED: Final = "cancelled"  # taken back before it began
 
 
 STEPS: Final = (Step.ASKED, Step.DETACHED, Step.SETTLED, Step.GONE, Step.SWEPT, Step.DONE)
+
+
+DRAINED: Final = {"drained": 1}  # the mark of a request before which all has been resolved
 
 
 class Answer(msgspec.Struct, array_like=True, frozen=True):
@@ -54,10 +59,13 @@ class PrivacyRequest(msgspec.Struct, array_like=True, frozen=True):
     counts: dict[str, int] = {}  # erase: how much of what was removed
     joined: str = ""  # the request that erased this customer already, or is at it
     again: bool = False  # done again, to a past that came back
-    mark: dict[str, int] = {}  # erase: what is waited for, as positions
+    mark: dict[str, int] = {}  # erase: what is waited for, as positions; or that nothing is at first
     suppress: bool = False  # erase: events that name one of its identifiers are dropped from then on
     note: str = ""  # words of who gave it, or how it ended
     receipt: bytes = b""  # erase, done: signed
     # erase, by retention: the customer must not have been heard of since then, else nothing is erased; 0: it
     # does not depend on that
     unheard_since_ms: int = 0
+    begins_ms: int = 0  # erase: not before then, and until then it can be taken back
+    internal: bool = False  # erase: receivers are not asked to delete
+    proof: str = ""  # restrict, object: the message id of the consent that it came to

@@ -45,6 +45,14 @@ class Erasure:
         self._unname(record.members)
         return True
 
+    def suppress(self, order: Order) -> bool:
+        """Drop events that name the identifier `order.a` from now on, whoever has it; return whether they
+        were taken so far."""
+        if order.a in self._graph.suppressed:
+            return False
+        self._graph.suppressed[order.a] = self._work.window.time_ms // 1000
+        return True
+
     def unsuppress(self, order: Order) -> bool:
         """Take events that name the identifier `order.a` again; return whether they were dropped."""
         return self._graph.suppressed.pop(order.a, None) is not None

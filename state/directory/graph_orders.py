@@ -24,6 +24,8 @@ class Orders:
                 self._count_unless(self._unions.undo(int.from_bytes(order.a), order.by))
             case "detach":
                 self._count_unless(self._erasure.detach(order))
+            case "suppress":
+                self._count_unless(self._erasure.suppress(order))
             case "unsuppress":
                 self._count_unless(self._erasure.unsuppress(order))
             case "erase":

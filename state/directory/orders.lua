@@ -230,11 +230,13 @@ local function obey(order)
   end
   if order.kind == 'detach' then return detach(order) end
   if order.kind == 'erase' then return erase(order) end
-  if order.kind == 'unsuppress' then
-    local is_dropped = new_suppressed[order.a]
-    if is_dropped == nil then is_dropped = call('HEXISTS', P .. 'suppressed', order.a) == 1 end
-    if not is_dropped then return false end
-    new_suppressed[order.a] = false
+  if order.kind == 'suppress' or order.kind == 'unsuppress' then
+    local was = call('HEXISTS', P .. 'suppressed', order.a) == 1
+    local is, wanted = new_suppressed[order.a], order.kind == 'suppress'
+    if is == nil then is = was end
+    if is == wanted then return false end
+    new_suppressed[order.a] = wanted
+    if wanted == was then new_suppressed[order.a] = nil end
     return true
   end
   if order.kind == 'undo' then return undo((struct.unpack('>I6', sub(order.a, -6))), order.by) end

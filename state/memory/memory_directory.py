@@ -111,7 +111,10 @@ class MemoryDirectory(MemoryLedger):
         facts = self._facts(landed)
         self._check_room({*facts, *map(self._shard_of, _concerned(changes))})
         # from here on nothing is refused
-        self._erasures += (graph.marks, graph.suppressed) != (self.graph.marks, self.graph.suppressed)
+        self._erasures += (graph.marks, graph.suppressed.keys()) != (
+            self.graph.marks,
+            self.graph.suppressed.keys(),
+        )
         for origin, mark in graph.marks.items():
             if mark == ERASED:
                 self.kept.pop(("c", origin), None)

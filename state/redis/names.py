@@ -43,6 +43,8 @@ class Names:
         self._confirmations = p + b":{privacy}:code:"
         self.sweep = p + b":{privacy}:sweep"  # string: how far the sweep of retention has come
         self.held = p + b":{privacy}:held"  # hash: origin that retention must not erase -> since, by whom
+        self.mandates = p + b":{privacy}:mandates"  # hash: id -> what another system asks
+        self.open_mandates = p + b":{privacy}:mandates_open"  # set: ids of those that are not done
         # and who listens to changes: written to see that it has heard of all before
         self.barrier = p + b":{copy}:"
         # keys of origins and disabled endpoints

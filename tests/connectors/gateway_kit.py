@@ -10,7 +10,10 @@ import httpx
 from starlette.routing import Route
 
 from connectors.gateway import Door, build
+from connectors.gateway.callback_routes import Processors
 from connectors.gateway.identity_routes import Stewardship
+from connectors.gateway.opendsr_routes import OpenDsr
+from connectors.gateway.regulation_routes import Regulations
 from connectors.gateway.subject_routes import Rights
 from schemas.config import Gateway, Secret, WriteKey
 from schemas.wire.events import RawEvent
@@ -51,10 +54,21 @@ class Client:
         stewardship: Stewardship | None = None,
         door: Door | None = None,
         rights: Rights | None = None,
+        regulations: Regulations | None = None,
+        opendsr: OpenDsr | None = None,
+        processors: Processors | None = None,
     ) -> None:
         self.writer = MemoryWriter()
         application = build(
-            config, self.writer, read_profile, stewardship=stewardship, door=door, rights=rights
+            config,
+            self.writer,
+            read_profile,
+            stewardship=stewardship,
+            door=door,
+            rights=rights,
+            regulations=regulations,
+            opendsr=opendsr,
+            processors=processors,
         )
         self.routes = [route for route in application.routes if isinstance(route, Route)]
         self._transport = httpx.ASGITransport(application)

@@ -7,6 +7,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from connectors.gateway import Receipt
+from connectors.gateway.subject_routes import BY_HAND, Ask, Close, Erase, Say
 from schemas.config import Secret
 from schemas.errors import Unreachable, Unusable
 from tests.connectors.gateway_kit import CONFIG, Client, gateway
@@ -20,6 +21,7 @@ class Rights:
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, str]] = []
+        self.bodies: list[object] = []
 
     def _known(self, who: str) -> None:
         if who == "user_id:away":
@@ -27,10 +29,48 @@ class Rights:
         if "ana" not in who:
             raise Unusable(f"nobody is known as {who}")
 
-    def erase(self, who: str, token: str) -> tuple[object, bool]:
+    def known(self, who: str) -> None:
+        self._known(who)
+
+    def request(self, name: str) -> object:
+        self._known(name)
+        return {"id": name}
+
+    def erase(self, who: str, asked: Erase, token: str) -> tuple[object, bool]:
         self._known(who)
         self.asked.append((who, token))
+        self.bodies.append(asked)
         return {"id": "erase-1"}, len(self.asked) > 1
+
+    def ask(self, who: str, right: str, asked: Ask, token: str) -> object:
+        self._known(who)
+        self.bodies.append(asked)
+        return {"right": right}
+
+    def cancel(self, name: str) -> object:
+        if name == "ana-begun":
+            raise Unusable("it has begun")
+        return {"id": name}
+
+    def close(self, name: str, answer: Close) -> object:
+        self.bodies.append(answer)
+        return {"id": name}
+
+    def unsuppress(self, named: str) -> bool:
+        self._known(named)
+        return True
+
+    def consent(self, who: str) -> object:
+        self._known(who)
+        return {"mode": "basic"}
+
+    def say(self, who: str, said: Say, token: str) -> str:
+        self._known(who)
+        self.bodies.append(said)
+        return "proof"
+
+    def listing(self, unfinished: bool) -> list[object]:
+        return [{"open": unfinished}]
 
     def requests(self, named: str) -> list[object]:
         self._known(named)
@@ -61,6 +101,13 @@ PATHS = [
     ("GET", "/v1/subjects/user_id:ana/requests"),
     ("GET", "/v1/subjects/user_id:ana/receipt"),
     ("GET", "/v1/subjects/user_id:ana/export"),
+    *(("POST", f"/v1/subjects/user_id:ana/{right}") for right in BY_HAND),
+    ("POST", "/v1/subjects/object-ana-1/cancel"),
+    ("POST", "/v1/subjects/object-ana-1/close"),
+    ("POST", "/v1/subjects/user_id:ana/unsuppress"),
+    ("GET", "/v1/subjects/user_id:ana/consent"),
+    ("POST", "/v1/subjects/user_id:ana/consent"),
+    ("GET", "/v1/subjects"),
 ]
 
 
@@ -126,3 +173,61 @@ def test_the_log_says_who_did_what_and_about_nobody(client: Client) -> None:
     said = [entry for entry in logs if entry["event"].startswith("subject_")]
     assert [entry["event"] for entry in said] == ["subject_erase", "subject_read"]
     assert "ana@example.org" not in str(said)
+
+
+def test_what_people_have_to_answer_is_asked_with_a_reason(client: Client, rights: Rights) -> None:
+    for right in BY_HAND:
+        body = {"reason": "as told", "purposes": ["marketing"]}
+        answer = client.post(f"/v1/subjects/user_id:ana/{right}", body, key="privacy")
+        assert (answer.status_code, answer.json()) == (202, {"request": {"right": right}})
+    assert rights.bodies == [Ask("as told", ["marketing"])] * len(BY_HAND)
+
+
+@pytest.mark.parametrize(
+    ("what", "body"),
+    [
+        ("object", b""),
+        ("object", b"{}"),
+        ("complain", b'{"reason": 7, "who": "ana@example.org"}'),
+        ("erase", b'{"suppres": true}'),
+        ("erase", b"ana@example.org"),
+        ("consent", b'{"words": {"marketing": ["ana@example.org"]}}'),
+        ("close", b"[" * 5_000),
+    ],
+)
+def test_a_body_that_is_none_says_what_was_expected_and_shows_nothing(
+    client: Client, rights: Rights, what: str, body: bytes
+) -> None:
+    answer = client.post(f"/v1/subjects/user_id:ana/{what}", body, key="privacy")
+    assert (answer.status_code, answer.json()["code"]) == (422, "request_invalid")
+    assert "expected a JSON object of" in answer.json()["message"]
+    assert "ana@example.org" not in answer.text
+    assert rights.bodies == []
+
+
+def test_an_erasure_may_say_who_is_to_stay_unknown(client: Client, rights: Rights) -> None:
+    client.post("/v1/subjects/user_id:ana/erase", {"suppress": True, "reason": "told"}, key="privacy")
+    client.post("/v1/subjects/user_id:ana/erase", b"", key="privacy")
+    assert rights.bodies == [Erase("told", True), Erase()]
+
+
+def test_requests_are_taken_back_closed_and_listed(client: Client, rights: Rights) -> None:
+    assert client.post("/v1/subjects/ana-1/cancel", b"", key="privacy").json() == {"request": {"id": "ana-1"}}
+    late = client.post("/v1/subjects/ana-begun/cancel", b"", key="privacy")
+    assert (late.status_code, late.json()["code"]) == (409, "request_refused")
+    assert client.post("/v1/subjects/bob-1/cancel", b"", key="privacy").status_code == 404
+    client.post("/v1/subjects/ana-1/close", {"refused": True, "reason": "no"}, key="privacy")
+    assert rights.bodies == [Close("no", True)]
+    assert client.get("/v1/subjects?open=true", headers=TOKEN).json() == {"requests": [{"open": True}]}
+    assert client.get("/v1/subjects", headers=TOKEN).json() == {"requests": [{"open": False}]}
+
+
+def test_consent_is_read_and_said(client: Client, rights: Rights) -> None:
+    about = "/v1/subjects/user_id:ana/consent"
+    assert client.get(about, headers=TOKEN).json() == {"consent": {"mode": "basic"}}
+    said = client.post(about, {"words": {"marketing.sms": False}, "version": "7"}, key="privacy")
+    assert (said.status_code, said.json()) == (202, {"proof": "proof"})
+    assert rights.bodies == [Say({"marketing.sms": False}, "7")]
+    assert client.post("/v1/subjects/user_id:ana/unsuppress", b"", key="privacy").json() == {
+        "suppressed": True
+    }

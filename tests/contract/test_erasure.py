@@ -243,3 +243,25 @@ def test_what_is_taken_again_in_the_window_that_suppressed_it_is_not_suppressed(
     assert [*world.memory.suppressed()] == [USER.hash]
     world.same()
     assert world.commit(orders=(again,)).refused == 1  # type: ignore[union-attr]
+
+
+def test_who_nobody_has_seen_can_be_suppressed_and_taken_again(both: Make) -> None:
+    world = both()
+    drop, take = Order("suppress", MAIL.hash), Order("unsuppress", MAIL.hash)
+    assert world.commit(orders=(drop,)).refused == 0  # type: ignore[union-attr]
+    assert [*world.memory.suppressed()] == [MAIL.hash]
+    before = world.memory.erasures()
+    assert world.commit(orders=(drop,)).refused == 1  # type: ignore[union-attr]  # nothing is new
+    assert world.memory.erasures() == world.workers[0].erasures() == before
+    assert world.commit(orders=(take, drop, take)).refused == 0  # type: ignore[union-attr]
+    assert world.memory.suppressed() == frozenset()
+    assert world.commit(orders=(drop, take)).refused == 0  # type: ignore[union-attr]  # as if nothing had been
+    world.same()
+
+
+def test_who_is_suppressed_keeps_what_it_has(both: Make) -> None:
+    world = both()
+    world.commit(group(USER, MAIL))
+    world.commit(orders=(Order("suppress", USER.hash),))
+    assert world.roots(USER.hash, MAIL.hash) == [USER.hash, USER.hash]
+    world.same()

@@ -604,7 +604,7 @@ orders = st.one_of(
         forced=st.booleans(),
         origins=st.just(True),
     ),
-    st.builds(Order, st.just("unsuppress"), hashes),
+    st.builds(Order, st.sampled_from(["suppress", "unsuppress"]), hashes),
 )
 AT_LIMIT = ["refuse", "oldest", "review", "newcomer"]
 policies = st.builds(

@@ -4,9 +4,10 @@ import msgspec
 import pytest
 import redis
 
+from schemas.records.mandates import Mandate
 from schemas.records.privacy_requests import PrivacyRequest, Step
-from state.memory.memory_requests import MemoryRequests
-from state.privacy_requests import PrivacyRequests
+from state.memory.memory_requests import MemoryMandates, MemoryRequests
+from state.privacy_requests import Mandates, PrivacyRequests
 from state.redis.names import Names
 
 Store = PrivacyRequests | MemoryRequests
@@ -61,3 +62,45 @@ def test_one_that_is_done_is_not_begun_again(store: Store) -> None:
     store.save(request, done(request), finished=True)
     assert not store.add(request)
     assert store.unfinished() == []
+
+
+MANDATE = Mandate(
+    id="m",
+    dialect="segment",
+    kind="DELETE_ONLY",
+    subject="USER_ID",
+    identifiers=[b"i" * 12],
+    by="test",
+    asked_ms=1,
+    begins_ms=0,
+    due_ms=9,
+)
+
+
+@pytest.mark.parametrize("kind", ["memory", "redis"])
+def test_mandates_are_kept_apart_from_requests(kind: str, redis_url: str) -> None:
+    client = redis.Redis.from_url(redis_url)
+    held: Mandates | MemoryMandates = MemoryMandates() if kind == "memory" else Mandates(client, Names("t"))
+    assert held.add(MANDATE)
+    assert not held.add(MANDATE)
+    begun = msgspec.structs.replace(MANDATE, state="in_progress")
+    assert held.save(MANDATE, begun)
+    assert not held.save(MANDATE, begun)  # whoever was late
+    assert (held.get("m"), held.unfinished()) == (begun, [begun])
+    assert held.save(begun, begun, finished=True)
+    assert held.unfinished() == []
+    assert PrivacyRequests(client, Names("t")).everything() == []
+
+
+def test_many_are_added_looked_up_and_asked_about_at_once(store: Store) -> None:
+    many = [request_of(f"r{at:04}", asked_ms=at) for at in range(2_500)]
+    assert store.add(many[7])
+    assert store.save(many[7], done(many[7]), finished=True)
+    added = store.add_all(many)
+    assert [at for at, is_new in enumerate(added) if not is_new] == [7]
+    assert len(store.unfinished()) == len(many) - 1
+    found = store.get_all(["r0007", "none", "r2499"])
+    assert found == [done(many[7]), None, many[-1]]
+    assert store.are_done(["r0007", "none"])
+    assert not store.are_done(["r0007", *(f"r{at:04}" for at in range(2_500))])
+    assert store.are_done([])

@@ -26,6 +26,7 @@ from schemas.records.customer_profile import (
 )
 from schemas.records.identity_graph import Group, Identifier, Order, Put, Routed, WindowCommit
 from schemas.records.journal import JournalKind, Journalled, WindowContent
+from schemas.records.mandates import Mandate, Notice
 from schemas.records.outbox_lanes import Lane
 from schemas.records.personal_findings import FieldFindings, PersonalFindings
 from schemas.records.privacy_requests import Answer, PrivacyRequest, Step
@@ -228,6 +229,28 @@ SAMPLES: dict[str, Any] = {
             note="as asked",
             receipt=b"{}",
             unheard_since_ms=NOW - 9,
+            begins_ms=NOW + 2,
+            internal=True,
+            proof="message-1",
+        ),
+        Mandate(
+            id="a7551968-d5d6-44b2-9831-815ac9017798",
+            dialect="opendsr",
+            kind="erasure",
+            subject="USER_ID",
+            identifiers=[A, B],
+            by="token 00000000",
+            asked_ms=NOW,
+            begins_ms=NOW + 1,
+            due_ms=NOW + 9,
+            state="in_progress",
+            times={"pending": NOW, "in_progress": NOW + 1},
+            requests=["erase-616161616161616161616161"],
+            unresolved=[("email", "sha256")],
+            callbacks=b"sealed",
+            notices=[Notice(1, "in_progress", 2, NOW + 3)],
+            given_up=1,
+            details={"regulation": "gdpr"},
         ),
         Sweep(
             phase=4,

@@ -18,7 +18,7 @@ from schemas.units import Duration
 
 ROOT = Path(__file__).parent.parent.parent
 FULL = re.sub(r"(?m)^#(?=\S)", "", DEFAULT.read_text())  # with every option that is off turned on
-ENVIRONMENT = {"KAFKA_PASSWORD": "x", "CRM_WEBHOOK_SECRET": "whsec_" + "QUJD" * 8}
+ENVIRONMENT = {"KAFKA_PASSWORD": "x", "CRM_WEBHOOK_SECRET": "whsec_" + "QUJD" * 8, "PROCESSOR_TOKEN": "x"}
 
 # --- the packaged default
 

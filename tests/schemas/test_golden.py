@@ -10,6 +10,7 @@ import schemas.records.consents
 import schemas.records.customer_profile
 import schemas.records.identity_graph
 import schemas.records.journal
+import schemas.records.mandates
 import schemas.records.personal_findings
 import schemas.records.privacy_requests
 import schemas.records.retention
@@ -38,6 +39,7 @@ INSIDE = {
     "Word",
     "FieldFindings",
     "Swept",
+    "Notice",
 }  # of others
 NOT_KEPT = {
     "Reject",
@@ -53,6 +55,7 @@ MODULES = (
     schemas.records.consents,
     schemas.records.identity_graph,
     schemas.records.journal,
+    schemas.records.mandates,
     schemas.records.personal_findings,
     schemas.records.shard_log,
     schemas.records.customer_profile,

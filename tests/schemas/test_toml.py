@@ -119,6 +119,31 @@ def found(text: str, environment: dict[str, str] | None = None) -> list[str]:
             "line 1: gateway.privacy_tokens[0]: a write key or another token is the same",
         ),
         (
+            "opendsr.url = 'http://dsr.example.org'\nopendsr.key = 'k'\nopendsr.certificate = 'c'\n"
+            "gateway.privacy_tokens = ['p']",
+            "line 1: opendsr.url: expected https://, got 'http://dsr.example.org': requests name people",
+        ),
+        (
+            "opendsr = {url = 'https://dsr.example.org', certificate = 'c'}\ngateway.privacy_tokens = ['p']",
+            "line 1: opendsr.key: expected a PEM file: each answer to a controller has to be signed",
+        ),
+        (
+            "opendsr = {url = 'https://dsr.example.org', key = 'k', certificate = 'c'}",
+            "line 1: opendsr.url: gateway.privacy_tokens is empty, so nobody could send a request: give each"
+            " controller a token",
+        ),
+        (
+            "opendsr = {url = 'https://dsr.example.org', key = 'k', certificate = 'c', identities ="
+            " {card = 'cards'}}\ngateway.privacy_tokens = ['p']",
+            "line 1: opendsr.identities.card: there is no namespace 'cards': expected one of user_id, phone,"
+            " email, device, anonymous",
+        ),
+        (
+            "opendsr.url = 'example.org'",
+            "line 1: opendsr.url: expected a URL such as https://opendsr.example.org, or nothing,"
+            " got 'example.org'",
+        ),
+        (
             "shards.log_max = 9",
             "line 1: shards.log_max: expected at least 10: a shard's clock alone fills it, got 9",
         ),
@@ -283,8 +308,8 @@ def entries(kind: str, *bodies: str) -> str:
         ),
         (
             entries("connector", "name = 'a'\ntype = 'wbehook'\nurl = 'x'"),
-            "line 3: connector[0].type: expected one of webhook, kafka, redis, file; got 'wbehook'; did you"
-            " mean `webhook`?",
+            "line 3: connector[0].type: expected one of webhook, kafka, redis, file, opendsr; got 'wbehook';"
+            " did you mean `webhook`?",
         ),
         (
             entries("identity.namespace", "name = 'a'\npaths = ['x']\nlimit = 0"),
@@ -304,8 +329,8 @@ def test_a_connector_of_no_known_type_is_still_looked_at() -> None:
     """What belongs to any type may be right; its values are checked all the same."""
     text = entries("connector", "name = 'a'\ntype = 'fil'\npath = 'x'\nurl = ''\nmax_length = 0")
     assert found(text) == [
-        "line 3: connector[0].type: expected one of webhook, kafka, redis, file; got 'fil'; did you mean"
-        " `file`?",
+        "line 3: connector[0].type: expected one of webhook, kafka, redis, file, opendsr; got 'fil'; did you"
+        " mean `file`?",
         "line 5: connector[0].url: expected text that is not empty, got ''",
         "line 6: connector[0].max_length: expected a whole number >= 1, got 0",
     ]

@@ -167,7 +167,7 @@ class Twin:
                 (shard, entry.seq, _trigger(entry.body)) for entry in self.shards.outbox[shard, Lane.TRIGGERS]
             ]
         self.committed.update(message for message, _ in self.directory.landed)
-        sweep_lanes(self.shards, range(SHARDS), SHARDS, self.erased)
+        sweep_lanes(self.shards, range(SHARDS), SHARDS, {"erased": self.erased})
 
     @property
     def erased(self) -> frozenset[bytes]:

@@ -11,7 +11,7 @@ itself. A name under a heading that nobody listed is not among them, for it cann
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from flows.lab.prove import ways_in, ways_within
+from flows.lab.prove import ways_in, ways_of_others, ways_within
 from flows.lab.prove.personal_values import Person
 from flows.lab.prove.scratch import Scratch
 
@@ -46,6 +46,9 @@ WAYS: Final[tuple[Way, ...]] = (
     Way("triggers", ways_within.triggers),
     Way("deliveries that fail, and are sent again", ways_within.dead_deliveries),
     Way("rights of customers", ways_within.erasures),
+    Way("rights of customers, over HTTP", ways_of_others.rights),
+    Way("requests of controllers (OpenDSR)", ways_of_others.opendsr),
+    Way("regulations", ways_of_others.regulations),
     Way("another key for all that is sealed", ways_within.rotations, people=0),
     Way("a rebuild from the archive", ways_within.rebuilds, people=0),
 )

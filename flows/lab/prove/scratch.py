@@ -23,10 +23,13 @@ from flows.runtime.deployment import Deployment
 from flows.services import status
 from schemas.config import ATTRIBUTES, Config
 from schemas.errors import Unreachable
+from state.dsr_signing import self_signed
 
-STEWARD, READER, KEY, CRM_KEY = "prove-steward", "prove-read", "prove", "prove-crm"  # tokens and write keys
+STEWARD, READER, PRIVACY = "prove-steward", "prove-read", "prove-privacy"  # tokens
+KEY, CRM_KEY = "prove", "prove-crm"  # write keys
 PLANNED: Final = "Survey Answered"  # the event that the tracking plan knows
 CRM, BROKEN, LEDGER, STREAM = "crm", "broken", "ledger", "stream"  # connectors besides the demo's own
+DOMAIN: Final = "opendsr.example.org"  # where controllers would reach it
 TOPIC: Final = "topic"  # and this one, with Kafka
 EVENTS_TOPIC, APPS_TOPIC, TRIGGERS_TOPIC = "prove.events", "prove.apps", "prove.triggers"
 SHARDS, PARTITIONS = 2, 2  # few shards: each worker of `profile` sees many customers, however many cores
@@ -71,12 +74,20 @@ def document(
     made["shards"] = {"count": SHARDS}
     made["metrics"] = {"listen": f"127.0.0.1:{metrics}"}
     made["archive"] = {"enabled": True, "rotate_every": "10s"}
+    made["opendsr"] = {
+        "url": f"https://{DOMAIN}",
+        "key": str(folder / "opendsr.key"),
+        "certificate": str(folder / "opendsr.pem"),
+        "allow_private": True,
+    }
+    self_signed(folder, DOMAIN)
     made["backup"] = {"daily": "03:00"}  # so that the data keys are copied
     made["deliver"] = {"attempts": 2, "backoff": "100ms", "backoff_max": "200ms", "breaker_failures": 1_000}
     made["gateway"] |= {
         "listen": f"127.0.0.1:{gateway}",
         "steward_tokens": [STEWARD],
         "read_tokens": [READER],
+        "privacy_tokens": [PRIVACY],
         "write_keys": [
             {"key": KEY, "source": "web", "events_per_second": 100_000},
             {"key": CRM_KEY, "source": "crm", "merges": True},
@@ -152,6 +163,11 @@ class Scratch:
     def steward(self, path: str) -> Any:
         """Read what stewards see in the clear: that is what it is for, and it is not searched."""
         return self.http.get(path, auth=(STEWARD, "")).json()
+
+    def asked(self, method: str, path: str, body: Any = None) -> Any:
+        """Ask as the holder of a privacy token, and return the answer; of what it repeats on purpose nothing
+        is searched."""
+        return self.http.request(method, path, json=body, auth=(PRIVACY, "")).json()
 
     def command(self, *words: str, configured: bool = True) -> str:
         """Run `millrace ...` (with our configuration, unless it is an argument) and return what it prints,

@@ -1,8 +1,9 @@
 """The workflow of an erasure. Each step is done again by whoever finds it unfinished, and changes nothing the
-second time; so it survives any death, and ends with one receipt.
+second time; so it survives any death, and ends with one receipt. Until it begins it can be taken back.
 
-    asked     what came in before the request is resolved first, as far as that takes no longer than DRAIN_S.
-              Where retention asks, the customer must not have been heard of until the commit that follows
+    asked     what came in before the request is resolved first, as far as that takes no longer than
+              `draining.DRAIN_S`. Where retention asks, the customer must not have been heard of until the
+              commit that follows
     detached  one commit of the directory: no identifier, pair or order leads to the customer any more. What
               is on its way to it (a merge, an unmerge, a ring of message ids) arrives, and what it owes is
               paid: nobody else loses anything
@@ -30,6 +31,7 @@ from flows.runtime.archived_windows import match_packer
 from flows.runtime.deployment import Deployment
 from flows.services.retention.silence import Found, look
 from flows.services.steward.orders import Mark
+from flows.services.subjects.draining import Drain, Drains
 from flows.services.subjects.receipts import document
 from flows.services.subjects.sweeping import Wanted, queued, sweep_dead_letters, sweep_lanes
 from flows.services.subjects.telling import Telling, is_due, pack_names, unpack_names
@@ -38,7 +40,7 @@ from schemas.errors import Foreign, Stale
 from schemas.records.identity_graph import ID_BYTES, Identifier, Order, Put, WindowCommit, shard_of
 from schemas.records.match_log import MatchKind
 from schemas.records.outbox_lanes import Lane
-from schemas.records.privacy_requests import Answer, PrivacyRequest, Step
+from schemas.records.privacy_requests import ENDS, Answer, PrivacyRequest, Step
 from state.directory.directory_protocol import Directory
 from state.directory.ledger import Ledger
 from state.shards.shard_protocols import Outbox, Shards
@@ -46,7 +48,7 @@ from state.shards.shard_protocols import Outbox, Shards
 log = structlog.get_logger()
 
 PARTITION: Final = "privacy"  # of the directory's commits
-DRAIN_S: Final = 30.0  # that what came in before may take to be resolved
+ORDERED: Final = "rights"  # of what is ordered beside the process `privacy`
 MATCH_S: Final = 60.0  # that `match` may take to forget
 UNSURE_S: Final = 600.0  # that may pass until it is known when a customer was last heard of
 ASKED_MAX_MS: Final = 86_400_000  # what retention asked for earlier than this is not begun any more
@@ -70,14 +72,6 @@ class Requests(Protocol):
     def everything(self) -> list[PrivacyRequest]: ...
 
     def save(self, before: PrivacyRequest, request: PrivacyRequest, *, finished: bool = False) -> bool: ...
-
-
-class Drain(Protocol):
-    """Says when all that lay in the raw log at first has been resolved."""
-
-    def passed(self) -> bool: ...
-
-    def close(self) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -111,7 +105,7 @@ class Erasing:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self._drains: dict[str, Drain] = {}
+        self._drains = Drains(parts.drain, parts.clock_ms)
         self._drain: tuple[int, Drain] | None = None  # for what retention asks: since when
         self._removed: dict[str, Counter[str]] = {}  # by `sweep_together`
         self._resolved_ms = 0  # all that came before then has been resolved
@@ -126,7 +120,7 @@ class Erasing:
     def advance(self, request: PrivacyRequest) -> PrivacyRequest:
         """Take steps until one has to wait, or all are done; return the request as it is then. Raises
         `LogFull`, `Fenced`, `Unreachable`."""
-        while request.step != Step.DONE:
+        while request.step not in ENDS:
             after = self._steps[request.step](request)
             if after is None:
                 break
@@ -154,11 +148,13 @@ class Erasing:
 
     def _asked(self, request: PrivacyRequest) -> PrivacyRequest | None:
         parts = self._parts
+        if parts.clock_ms() < request.begins_ms:
+            return None
         [erased] = parts.directory.erased([request.customer])
         if erased and not request.again and (not request.origins or self._other(request)):
             other = self._other(request)
             return self._at(request, Step.DONE, joined=other, note="" if other else "was erased before")
-        if not request.again and not self._drained(request):
+        if not request.again and not request.mark and not self._drained(request):
             return None
         if not request.origins:  # said first: whoever finds the customer detached knows by which request
             members, identifiers = parts.ledger.members(parts.directory.root(request.customer))
@@ -262,6 +258,9 @@ class Erasing:
 
     def _swept(self, request: PrivacyRequest) -> PrivacyRequest | None:
         parts, now_ms = self._parts, self._parts.clock_ms()
+        if request.internal and not request.answers and parts.connectors:
+            untold = Answer("off", "was not to be asked", now_ms)
+            return _replace(request, answers={one.name: untold for one in parts.connectors})
         due = [one for one in parts.connectors if is_due(request.answers.get(one.name), now_ms)]
         if due and not request.again:  # they were told the first time
             names = unpack_names(parts.unseal(request.names)) if request.names else {}
@@ -322,13 +321,7 @@ class Erasing:
     def _drained(self, request: PrivacyRequest) -> bool:
         if request.unheard_since_ms:
             return self._all_drained(request)
-        drain = self._drains.get(request.id)
-        if drain is None:
-            drain = self._drains[request.id] = self._parts.drain()
-        done = drain.passed() or self._parts.clock_ms() - request.asked_ms > DRAIN_S * 1000
-        if done:
-            self._drains.pop(request.id).close()
-        return done
+        return self._drains.passed(request.id, max(request.asked_ms, request.begins_ms))
 
     def _all_drained(self, request: PrivacyRequest) -> bool:
         """The same for those that nobody waits for: one drain for many of them, and without a limit."""
@@ -349,13 +342,13 @@ class Erasing:
         named = {name for union in found for name in (union.retired, union.survivor, union.one, union.other)}
         return sorted({shard_of(origin, self._parts.shard_count) for origin in {*members, *named}})
 
-    def order(self, orders: list[Order], puts: Sequence[Put] = ()) -> None:
-        """Have the directory carry these out, in one commit. Raises `LogFull`, `Fenced`; `Stale` as
-        `_detach`."""
+    def order(self, orders: list[Order], puts: Sequence[Put] = (), *, partition: str = PARTITION) -> None:
+        """Have the directory carry these out, in one commit. `partition`: of who orders, so that two that do
+        are not taken for one that is stale. Raises `LogFull`, `Fenced`; `Stale` as `_detach`."""
         directory = self._parts.directory
-        before = directory.offsets().get(PARTITION, -1)
+        before = directory.offsets().get(partition, -1)
         window = WindowCommit(
-            partition=PARTITION,
+            partition=partition,
             before=before,
             after=before + 1,
             groups=[],

@@ -1,8 +1,10 @@
 """Requests of customers: asked for, looked up, listed."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
+from itertools import count
 from typing import Any, Final
 
 import msgspec
@@ -11,11 +13,11 @@ from flows.logic.fields.free_text import without_personal
 from flows.runtime.deployment import Deployment
 from flows.services.steward.access import steward
 from flows.services.subjects.clocks import due_ms
-from flows.services.subjects.erasing import PARTITION, erasing_of
+from flows.services.subjects.erasing import ORDERED, PARTITION, erasing_of
 from flows.services.subjects.receipts import moment
-from schemas.errors import Unusable
+from schemas.errors import Fenced, Unusable
 from schemas.records.identity_graph import Order, text_id
-from schemas.records.privacy_requests import PrivacyRequest, Right, Step
+from schemas.records.privacy_requests import ENDS, PrivacyRequest, Right, Step
 from state.receipts import verified
 from state.redis.client import reported
 
@@ -32,8 +34,9 @@ class Asked(msgspec.Struct, frozen=True):
 
 def erase(deployment: Deployment, who: str, *, by: str, note: str = "", suppress: bool = False) -> Asked:
     """Ask for the erasure of `NAMESPACE:VALUE`, or of a customer's id. Whoever is being erased has one
-    request. `suppress`: events that name an identifier of the customer are dropped from then on. Raises
-    `Unusable` where nobody is known so, or the customer is on hold, `Unreachable`."""
+    request. It begins after `rights.grace`. `suppress`: events that name an identifier of the customer are
+    dropped from then on. Raises `Unusable` where nobody is known so, or the customer is on hold,
+    `Unreachable`."""
     with reported():
         root = customer(deployment, who)
         if deployment.directory.erased([root])[0]:
@@ -44,8 +47,63 @@ def erase(deployment: Deployment, who: str, *, by: str, note: str = "", suppress
         members, _ = deployment.ledger.members(root)
         if not deployment.sweep_records.holds().keys().isdisjoint(members):
             raise Unusable(f"{who} is on hold: `millrace subject release` it first, if nothing forbids that")
-        request = _request(deployment, f"erase-{text_id(root)}", "erase", root, by, note)
-        return _add(deployment, msgspec.structs.replace(request, suppress=suppress))
+        [request] = erasures(deployment, [root], by=by, note=note, suppress=suppress)
+        begins_ms = request.asked_ms + (deployment.config.rights.grace or 0)
+        return _add(deployment, msgspec.structs.replace(request, begins_ms=begins_ms))
+
+
+def erasures(
+    deployment: Deployment,
+    roots: Sequence[bytes],
+    *,
+    by: str,
+    note: str = "",
+    suppress: bool = False,
+    internal: bool = False,
+) -> list[PrivacyRequest]:
+    """Return a request for the erasure of each of these, as it is or would be; none is kept yet."""
+    requests = deployment.privacy_requests
+    names = {root: f"erase-{text_id(root)}" for root in roots}
+    found = {root: one for root, one in zip(roots, requests.get_all([*names.values()]), strict=True) if one}
+    for number in count(2):  # one that was taken back is as if it had never been asked
+        again = [root for root, one in found.items() if one.step == Step.CANCELLED]
+        if not again:
+            break
+        names |= {root: f"erase-{text_id(root)}-{number}" for root in again}
+        asked = requests.get_all([names[root] for root in again])
+        found = {root: one for root, one in zip(again, asked, strict=True) if one}
+    now = datetime.now(UTC)
+    due, note = due_ms(deployment.config.rights, now), kept(note)
+    return [
+        PrivacyRequest(
+            id=name,
+            right="erase",
+            customer=root,
+            regime=deployment.config.rights.regime,
+            asked_ms=int(now.timestamp() * 1000),
+            due_ms=due,
+            by=by,
+            times={Step.ASKED: int(now.timestamp() * 1000)},
+            suppress=suppress,
+            note=note,
+            internal=internal,
+        )
+        for root, name in names.items()
+    ]
+
+
+def cancel(deployment: Deployment, name: str) -> PrivacyRequest:
+    """Take a request back that has not begun, and return it. Raises `Unusable` for one that has,
+    `Unreachable`."""
+    request = get(deployment, name)
+    if request.step != Step.ASKED or request.origins:
+        raise Unusable(f"{name} cannot be taken back: it has begun ({request.step})")
+    times = request.times | {Step.CANCELLED: time.time_ns() // 1_000_000}
+    cancelled = msgspec.structs.replace(request, step=Step.CANCELLED, times=times)
+    with reported():
+        if not deployment.privacy_requests.save(request, cancelled, finished=True):
+            raise Unusable(f"{name} was changed by somebody else just now: look at it again")
+    return cancelled
 
 
 def unsuppress(deployment: Deployment, named: str) -> bool:
@@ -53,20 +111,38 @@ def unsuppress(deployment: Deployment, named: str) -> bool:
     for what names nobody, `Unreachable`."""
     with reported():
         hashed = steward(deployment).people.hashed(named)
-        if hashed not in deployment.directory.suppressed():
-            return False
-        erasing_of(deployment).order([Order("unsuppress", hashed, by=PARTITION)])
-        return True
+        while hashed in deployment.directory.suppressed():
+            with suppress(Fenced):  # somebody else has just ordered the same or another one
+                order = Order("unsuppress", hashed, by=PARTITION)
+                erasing_of(deployment).order([order], partition=ORDERED)
+                return True
+        return False
 
 
-def ask(deployment: Deployment, right: Right, who: str, *, by: str, note: str = "") -> Asked:
+def ask(
+    deployment: Deployment,
+    right: Right,
+    who: str,
+    *,
+    by: str,
+    note: str = "",
+    proof: str = "",
+    done: bool = False,
+) -> Asked:
     """Ask for what people do by hand: a correction, a restriction, an objection, a move of the data, or a
-    complaint. The request has a date by which it is due. Raises `Unusable` where nobody is known so,
-    `Unreachable`."""
+    complaint. The request has a date by which it is due. `proof`: the message id of what was said for it
+    already; `done`: which is all of it. Raises `Unusable` where nobody is known so, `Unreachable`."""
     with reported():
         root = customer(deployment, who)
         name = f"{right}-{text_id(root)}-{time.time_ns() // 1_000_000}"
-        return _add(deployment, _request(deployment, name, right, root, by, note))
+        request = _request(deployment, name, right, root, by, note)
+        asked = _add(deployment, msgspec.structs.replace(request, proof=proof))
+        if not done or asked.already:
+            return asked
+        times = request.times | {Step.DONE: request.asked_ms}
+        closed = msgspec.structs.replace(asked.request, step=Step.DONE, times=times)
+        deployment.privacy_requests.save(asked.request, closed, finished=True)
+        return Asked(closed, already=False)
 
 
 def close(deployment: Deployment, name: str, *, done: bool, note: str) -> PrivacyRequest:
@@ -142,7 +218,7 @@ def wait(
         if request.step != step:
             step = request.step
             told(request)
-        if step == Step.DONE or time.monotonic() >= until:
+        if step in ENDS or time.monotonic() >= until:
             return request
         time.sleep(POLL_S)
 
@@ -201,6 +277,9 @@ def plain(request: PrivacyRequest) -> dict[str, Any]:
         "joined": request.joined,
         "again": request.again,
         "suppress": request.suppress,
+        "begins": moment(request.begins_ms) if request.begins_ms else "",
+        "internal": request.internal,
+        "proof": request.proof,
         "note": request.note,
         "receipt": bool(request.receipt),
     }

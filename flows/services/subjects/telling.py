@@ -17,12 +17,13 @@ from flows.dispatch.admission import Admission
 from flows.dispatch.attempt import attempt
 from flows.dispatch.verdicts import Admitted, Dropped
 from flows.logic.delivery import Backoff
-from schemas.config import Connector, Deliver
+from schemas.config import Connector, Deliver, OpenDsrConnector
 from schemas.records.identity_graph import text_id
 from schemas.records.privacy_requests import Answer, PrivacyRequest, Step
 from schemas.wire.triggers import ERASURE, Receipt, Trigger
 
 ACTION: Final = "delete"
+AWAITED: Final = "has taken the request; its callback is awaited"
 
 
 class Telling:
@@ -39,10 +40,17 @@ class Telling:
         """Return what the connector says; `waiting` where it is to be asked again."""
         if not connector.enabled:
             return Answer("off", "the connector is switched off", now_ms)
+        held = request.answers.get(connector.name)
+        if held is not None and held.detail == AWAITED:
+            return Answer(
+                "refused", "took the request, and never said what came of it", now_ms, held.attempts
+            )
         deletion = _deletion(connector, request, now_ms)
         outcome = asyncio.run(handed_over(self._sink, connector, deletion, names))
         before = request.answers.get(connector.name)
         attempts = (before.attempts if before else 0) + 1
+        if isinstance(outcome, Delivered) and isinstance(connector, OpenDsrConnector) and connector.callback:
+            return Answer("waiting", AWAITED, now_ms, attempts, now_ms + connector.answer_within)
         if isinstance(outcome, Delivered):
             return Answer("taken", "", now_ms, attempts)
         if isinstance(outcome, Retry) and attempts < self._attempts_max:

@@ -98,7 +98,7 @@ def test_of_the_erased_nothing_is_exported(site: Erased, run) -> None:  # type: 
     assert (code, "was erased" in err) == (1, True)
 
 
-@pytest.mark.parametrize("right", ["correct", "restrict", "object", "move", "complain"])
+@pytest.mark.parametrize("right", ["correct", "restrict", "move", "complain"])
 def test_what_people_answer_has_a_date_and_an_end(site: Erased, run, right: str) -> None:  # type: ignore[no-untyped-def]
     _, out, _ = run(right, "user_id:ana", "--reason", "the address is old", "--json")
     asked = json.loads(out)
