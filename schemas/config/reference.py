@@ -21,6 +21,7 @@ from schemas.config import (
     EXPRESSION_NAMES,
     Config,
     Secret,
+    centre_options,
     connectors,
     consent_options,
     field_options,
@@ -79,7 +80,16 @@ missing, `last` may be anything, `top_k` is a set. An amount beyond 1e9 does not
 
 def reference() -> str:
     """Return the whole page."""
-    modules = (config, field_options, consent_options, identity_options, machinery, connectors, rules)
+    modules = (
+        config,
+        field_options,
+        consent_options,
+        centre_options,
+        identity_options,
+        machinery,
+        connectors,
+        rules,
+    )
     sources = map(inspect.getsource, modules)
     options = _section(Config, "", comments("\n".join(sources)))
     parts = [_HEAD, *options, _EXPRESSIONS, _named(EXPRESSION_NAMES), _FACETS + _attributes()]
