@@ -7,9 +7,11 @@ from typing import ParamSpec, TypeVar
 
 import structlog
 
+from connectors.centre import centre_routes
 from connectors.gateway import Door, Receipt, Standing, build, listen, server
 from flows.runtime.deployment import Deployment
 from flows.runtime.ready import begun
+from flows.services.centre.desk import CentreDesk
 from flows.services.steward.access import order_desk, steward
 from flows.services.steward.desk import Steward
 from flows.services.steward.orders import OrderDesk, event
@@ -48,6 +50,7 @@ def run(deployment: Deployment) -> None:
             told,
             door,
             _Rights(deployment, ending),
+            centre_routes(config, _Centre(deployment, ending)) if config.centre.enabled else (),
         )
         serving = server(app)
         ending.end = lambda: setattr(serving, "should_exit", True)
@@ -125,13 +128,30 @@ class _Rights:
         return requests.plain(asked.request), asked.already
 
     def _requests(self, named: str) -> list[object]:
-        return [requests.plain(one) for one in requests.of(self._deployment, named)]
+        return [requests.opened(self._deployment, one) for one in requests.of(self._deployment, named)]
 
     def _receipt(self, named: str) -> Receipt:
         return Receipt(requests.receipt(self._deployment, named), self._deployment.receipt_signer.public)
 
     def _export(self, who: str) -> object:
         return exporting.export(self._deployment, who)
+
+
+class _Centre:
+    """A `connectors.centre.views.Centre`."""
+
+    def __init__(self, deployment: Deployment, ending: _Ending) -> None:
+        desk = CentreDesk(deployment)
+        self.look, self.enter = ending.guard(desk.look), ending.guard(desk.enter)
+        self.visit, self.leave = ending.guard(desk.visit), ending.guard(desk.leave)
+        self.speak = ending.guard(desk.speak)
+        self.choices = ending.guard(desk.choices)
+        self.choose, self.switch = ending.guard(desk.choose), ending.guard(desk.switch)
+        self.holding = ending.guard(desk.holding)
+        self.export, self.export_page = ending.guard(desk.export), ending.guard(desk.export_page)
+        self.requests, self.ask = ending.guard(desk.requests), ending.guard(desk.ask)
+        self.erase, self.erasure = ending.guard(desk.erase), ending.guard(desk.erasure)
+        self.receipt = ending.guard(desk.receipt)
 
 
 def standing(apart: Deployment) -> Callable[[], Standing]:

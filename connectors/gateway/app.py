@@ -47,13 +47,14 @@ def build(
     standing: Callable[[], Standing] = Standing,
     door: Door | None = None,
     rights: Rights | None = None,
+    pages: Sequence[tuple[str, str, Endpoint]] = (),
 ) -> Starlette:
     """Return the gateway. `read_profile(namespace, value)` runs in a thread; the writer is closed when the
     application stops.
 
     `stewardship`: what holders of a steward's token get; None where there is no access to identities at all.
     `rights`: what holders of a privacy token get, likewise. `standing` is asked in a thread, once a second.
-    `door`: what is refused besides what the gateway sees by itself.
+    `door`: what is refused besides what the gateway sees by itself. `pages`: web pages for people.
     """
     watch = Watch(standing)
     intake = Intake(config, writer, watch, door)
@@ -75,6 +76,7 @@ def build(
         *registry_routes(subjects),
         *gpc_routes(config.gpc_updated),
         *health_routes(writer, watch),
+        *pages,
     ]
 
     @asynccontextmanager

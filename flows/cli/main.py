@@ -21,6 +21,7 @@ from flows.cli.inspection_commands import customer, digest, quality, status
 from flows.cli.key_commands import keys
 from flows.cli.lab_commands import bench, chaos, demo, prove, simulate
 from flows.cli.model_commands import model
+from flows.cli.privacy_commands import privacy
 from flows.cli.run_commands import reload, run
 from flows.cli.steward_commands import identity, review
 from flows.cli.subject_commands import subject
@@ -64,6 +65,7 @@ app.add_typer(keys, name="keys")
 app.add_typer(identity, name="identity")
 app.add_typer(review, name="review")
 app.add_typer(subject, name="subject")
+app.add_typer(privacy, name="privacy")
 app.add_typer(evaluation, name="eval")
 app.add_typer(model, name="model")
 app.add_typer(prove, name="prove")

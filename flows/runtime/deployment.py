@@ -65,6 +65,8 @@ from state.suspended import RedisSources
 if TYPE_CHECKING:
     from connectors.sinks.sink import Sink
     from connectors.wire.avro import AvroReader
+    from state.centre_links import LinkSigner
+    from state.centre_sessions import CentreSessions
     from state.directory.matches import RedisMatches
     from state.history.archive_files import Archive
     from state.history.backup_folders import Backups
@@ -300,6 +302,20 @@ class Deployment:
         from state.receipts import ReceiptSigner
 
         return ReceiptSigner(self.keys.sign)
+
+    @cached_property
+    def centre_links(self) -> "LinkSigner":
+        """Makes and reads links into the privacy centre."""
+        from state.centre_links import LinkSigner
+
+        return LinkSigner(self.keys.sign)
+
+    @cached_property
+    def centre_sessions(self) -> "CentreSessions":
+        """The browsers that are in the privacy centre."""
+        from state.centre_sessions import CentreSessions
+
+        return CentreSessions(self.client, self.names)
 
     @cached_property
     def given_up(self) -> RedisGivenUp:

@@ -58,3 +58,4 @@ class PrivacyRequest(msgspec.Struct, array_like=True, frozen=True):
     suppress: bool = False  # erase: events that name one of its identifiers are dropped from then on
     note: str = ""  # words of who gave it, or how it ended
     receipt: bytes = b""  # erase, done: signed
+    text: bytes = b""  # of other rights than `erase`: what the customer wrote, sealed under its data key

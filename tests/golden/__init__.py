@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from schemas.records.centre_sessions import CentreSession
 from schemas.records.consents import Consents, Word
 from schemas.records.customer_profile import (
     Fragment,
@@ -226,7 +227,9 @@ SAMPLES: dict[str, Any] = {
             suppress=True,
             note="as asked",
             receipt=b"{}",
+            text=b"sealed",
         ),
+        CentreSession(A, "csrf", "zh", NOW, {"marketing": False}, NOW - 1),
         Tick(NOW),
         Announced("learn:churn", 4),
         Trigger(

@@ -21,6 +21,8 @@ from state.redis.client import reported
 
 POLL_S: Final = 0.1
 NOTE_MAX: Final = 256  # characters
+TEXT_MAX: Final = 2_000
+_TEXT: Final = "$request"  # what it is sealed as; no field of a customer can have this name
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -56,14 +58,34 @@ def unsuppress(deployment: Deployment, named: str) -> bool:
         return True
 
 
-def ask(deployment: Deployment, right: Right, who: str, *, by: str, note: str = "") -> Asked:
+def ask(deployment: Deployment, right: Right, who: str, *, by: str, note: str = "", text: str = "") -> Asked:
     """Ask for what people do by hand: a correction, a restriction, an objection, a move of the data, or a
-    complaint. The request has a date by which it is due. Raises `Unusable` where nobody is known so,
-    `Unreachable`."""
+    complaint. The request has a date by which it is due. `text`: the customer's own words, personal data and
+    all: they are sealed, and unreadable once the customer is erased. Raises `Unusable` where nobody is known
+    so, `Unreachable`."""
     with reported():
         root = customer(deployment, who)
         name = f"{right}-{text_id(root)}-{time.time_ns() // 1_000_000}"
-        return _add(deployment, _request(deployment, name, right, root, by, note))
+        request = _request(deployment, name, right, root, by, note)
+        if text:
+            deployment.data_keys.of([root], create=True)
+            [key] = deployment.data_keys.current([root])
+            if key is None:
+                raise Unusable(f"{who} was erased, or is being erased: nothing can be asked any more")
+            sealed = key.seal(_TEXT, text[:TEXT_MAX].encode())
+            request = msgspec.structs.replace(request, text=sealed)
+        return _add(deployment, request)
+
+
+def text_of(deployment: Deployment, request: PrivacyRequest) -> str:
+    """Return what the customer wrote; nothing where nothing was written, or the customer was erased since.
+    Raises `Unreachable`."""
+    if not request.text:
+        return ""
+    with reported():
+        [key] = deployment.data_keys.current([request.customer])
+    plain = key.open(_TEXT, request.text) if key is not None else None
+    return "" if plain is None else plain.decode()
 
 
 def close(deployment: Deployment, name: str, *, done: bool, note: str) -> PrivacyRequest:
@@ -175,6 +197,12 @@ def everything(deployment: Deployment, *, unfinished: bool) -> list[PrivacyReque
     with reported():
         requests = deployment.privacy_requests
         return requests.unfinished() if unfinished else requests.everything()
+
+
+def opened(deployment: Deployment, request: PrivacyRequest) -> dict[str, Any]:
+    """Return `plain` with what the customer wrote. Raises `Unreachable`."""
+    text = text_of(deployment, request)
+    return {**plain(request), "text": text} if text else plain(request)
 
 
 def plain(request: PrivacyRequest) -> dict[str, Any]:
