@@ -8,7 +8,7 @@ import msgspec
 
 from connectors.centre.views import CategoryHeld, FieldHeld, Holding, Kept, Recipient, Visit
 from flows.logic.consent import is_one
-from flows.logic.permissions.categories import BEHAVIOUR
+from flows.logic.permissions.categories import BEHAVIOUR, TRANSACTION
 from flows.logic.permissions.statements import Words, words_of
 from flows.logic.resolution.consents import ConsentRules
 from flows.logic.shard.view import mask
@@ -37,9 +37,12 @@ def holding(deployment: Deployment, rules: ConsentRules, visit: Visit) -> Holdin
     purposes = deployment.config.consent.purpose
     may = [purpose.name for purpose in purposes]
     required = [purpose.name for purpose in purposes if purpose.required]
-    fields: dict[str, list[FieldHeld]] = {BEHAVIOUR: []}
+    namespaces = {one.namespace for one in found.identifiers}
+    fields: dict[str, list[FieldHeld]] = {BEHAVIOUR: [], TRANSACTION: [*_purchases(profile)]}
     for field in _fields(profile.get("traits", {}), sealed):
-        fields.setdefault(rules.categories.of_field(field.name), []).append(field)
+        category = rules.categories.of_field(field.name)
+        if category or field.name not in namespaces:  # it stands among the identifiers
+            fields.setdefault(category, []).append(field)
     return Holding(
         identifiers=[
             FieldHeld(one.namespace, mask(one.value) if one.value else "", True) for one in found.identifiers
@@ -51,6 +54,7 @@ def holding(deployment: Deployment, rules: ConsentRules, visit: Visit) -> Holdin
                 held,
             )
             for category, held in sorted(fields.items())
+            if held or category == BEHAVIOUR
         ],
         events=profile.get("events", 0),
         first_ms=profile.get("first_seen_ms", 0),
@@ -81,6 +85,13 @@ def _fields(traits: Mapping[str, Any], sealed: Mapping[str, str]) -> Iterator[Fi
         if not is_one(name) and name not in sealed:
             text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
             yield FieldHeld(name, text[:_VALUE_MAX], False)
+
+
+def _purchases(profile: Mapping[str, Any]) -> Iterator[FieldHeld]:
+    value = profile.get("value", {})
+    if value.get("frequency"):
+        yield FieldHeld("orders", str(value["frequency"]), False)
+        yield FieldHeld("spent", f"{value['monetary']:,.2f}", False)
 
 
 def _scores(scores: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
