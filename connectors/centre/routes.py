@@ -49,6 +49,8 @@ _ASKING: Final[tuple[str, ...]] = get_args(Asking)
 _LOOKS_A_MINUTE: Final = 120  # of one browser
 _ACTS_A_MINUTE: Final = 40
 _EXPORTS_A_MINUTE: Final = 6
+_EXPORTING_MAX: Final = 2  # at once, of all browsers
+_EXPORT_S: Final = 10  # to wait where there are as many
 _LINKS_A_MINUTE: Final = 60  # that let nobody in, from one address
 _REMEMBERED_MAX: Final = 10_000  # browsers and addresses whose rate is watched
 _DENIED_STATUS: Final[dict[Denied, int]] = {"forged": 404, "expired": 410, "used": 410}
@@ -116,6 +118,7 @@ class _Pages:
         # with the prefix no page of a sister domain can set it
         self._cookie = "__Host-millrace-centre" if self._secure else "millrace-centre"
         self._looks, self._acts = _Rates(_LOOKS_A_MINUTE), _Rates(_ACTS_A_MINUTE)
+        self._exporting = 0  # exports under way
         self.exports, self._links = _Rates(_EXPORTS_A_MINUTE), _Rates(_LINKS_A_MINUTE)
         call = partial(_call, called(config))
         self._pages = Pages(
@@ -151,6 +154,8 @@ class _Pages:
         found = await self._tried(request, self._centre.enter)
         if isinstance(found, Response):
             return found
+        if former := request.cookies.get(self._cookie):
+            await run_in_threadpool(self._centre.leave, former)
         log.info("centre_entered")
         response = see_other(ROOT)
         response.set_cookie(
@@ -189,12 +194,12 @@ class _Pages:
                 if visit is None:
                     return self._outside(request)
                 if visit.state != "there" and not erased:
-                    return see_other(f"{ROOT}/erase")
+                    return _gone(request)
                 return await page(request, cookie, visit)
             except Refused as refused:
                 return self._sorry(request, refused.response().status_code, "sorry_form")
-            except Unusable:  # erased a moment ago
-                return see_other(f"{ROOT}/erase")
+            except Unusable:
+                return await self._unusable(request, cookie)
             except (Unreachable, LogFull):
                 return self._sorry(request, 503, "sorry_away")
             except Damaged as damaged:
@@ -252,15 +257,29 @@ class _Pages:
 
     # --- files
 
-    async def export(self, _: Request, __: str, visit: Visit) -> Response:
-        found = await run_in_threadpool(self._centre.export, visit)
+    async def export(self, request: Request, __: str, visit: Visit) -> Response:
+        found = await self._exported(self._centre.export, visit)
+        if found is None:
+            return self._later(request, _EXPORT_S)
         log.info("centre_exported", form="json")
         return download(found, "my-data.json", "application/json")
 
-    async def export_page(self, _: Request, __: str, visit: Visit) -> Response:
-        found = await run_in_threadpool(self._centre.export_page, visit)
+    async def export_page(self, request: Request, __: str, visit: Visit) -> Response:
+        found = await self._exported(self._centre.export_page, visit)
+        if found is None:
+            return self._later(request, _EXPORT_S)
         log.info("centre_exported", form="html")
         return download(found, "my-data.html", "text/html")
+
+    async def _exported(self, export: Callable[[Visit], Answer], visit: Visit) -> Answer | None:
+        """Return what is exported; None while enough others are at it: each may read the whole archive."""
+        if self._exporting >= _EXPORTING_MAX:
+            return None
+        self._exporting += 1
+        try:
+            return await run_in_threadpool(export, visit)
+        finally:
+            self._exporting -= 1
 
     async def receipt(self, request: Request, _: str, visit: Visit) -> Response:
         try:
@@ -357,6 +376,14 @@ class _Pages:
             response.headers["HX-Refresh"] = "true"  # the whole page, which says the same
         return response
 
+    async def _unusable(self, request: Request, cookie: str) -> Response:
+        """What is said where something cannot be done: the customer was erased a moment ago, or nothing is
+        left by which it could be named."""
+        visit = await run_in_threadpool(self._centre.visit, cookie)
+        if visit is not None and visit.state != "there" and request.url.path != f"{ROOT}/erase":
+            return _gone(request)
+        return self._sorry(request, 409, "sorry_cannot")
+
     def _sorry(self, request: Request, status: int, key: str) -> Response:
         """What is said to who may be anybody is said in both languages, theirs first."""
         first = self._preferred(request)
@@ -370,6 +397,13 @@ class _Pages:
 
     def _preferred(self, request: Request) -> Lang:
         return preferred(request.headers.get("accept-language", ""), _LANGS)
+
+
+def _gone(request: Request) -> Response:
+    """Return what leads to the page about an erasure."""
+    if _is_partial(request):
+        return Response(headers={"HX-Redirect": f"{ROOT}/erase"})
+    return see_other(f"{ROOT}/erase")
 
 
 async def _noted(say: Callable[Asked, bool], *args: Asked.args, **options: Asked.kwargs) -> bool:

@@ -284,6 +284,10 @@ CENTRE: Final[Mapping[str, Words]] = {
         " page, and try again.",
         "此表单并非由我们的页面提交，或页面已过时。未作任何更改，请返回并刷新页面后重试。",
     ),
+    "sorry_cannot": Words(
+        "This cannot be done here. Nothing was changed. Please write to us.",
+        "此操作无法在此完成，未作任何更改。请与我们联系。",
+    ),
     "sorry_often": Words(
         "This was asked for too often. Wait a minute, then try again.", "操作过于频繁，请一分钟后再试。"
     ),

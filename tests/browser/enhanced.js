@@ -25,7 +25,11 @@ main(async () => {
   await page.waitForSelector('#s-personalisation[aria-checked="true"]')
   found.switched = [await page.evaluate(() => window.stayed === true), before, await page.evaluate(() => document.activeElement.id), await page.locator('#notice').innerText()]
   found.words = await page.locator('#said').innerText()
-  await page.evaluate(() => document.querySelector('#f-5 input[name=csrf], form[id^=f-] input[name=csrf]').value = 'forged')
+  // what goes wrong is shown, too
+  await page.evaluate(() => document.querySelectorAll('form[id^=f-] input[name=csrf]').forEach((one) => { one.value = 'forged' }))
+  await page.click('#s-personalisation')
+  await page.waitForSelector('#sorry-en')
+  found.wrong = [await page.evaluate(() => window.stayed === true), await page.locator('main').innerText()]
   await browser.close()
   return found
 })

@@ -85,6 +85,8 @@ class CentreDesk:
 
     def _erasure(self, visit: Visit) -> PrivacyRequest | None:
         """Return the newest erasure of the customer; where another one has erased it, that one."""
+        if visit.state == "unknown":
+            return None
         found = [one for one in requests.of(self._deployment, visit.customer) if one.right == "erase"]
         if not found:
             return None
