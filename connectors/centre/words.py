@@ -118,7 +118,6 @@ CENTRE: Final[Mapping[str, Words]] = {
     "data_purposes": Words("Used for: {purposes}", "用于：{purposes}"),
     "data_purposes_none": Words("Not used for anything any more.", "已不再用于任何用途。"),
     "data_of_service": Words("Details of the service", "服务所需的信息"),
-    "data_events": Words("What you did", "您的行为记录"),
     "data_events_count": Words(
         "{count} events, from {first} to {last}.", "共 {count} 条记录，时间为 {first} 至 {last}。"
     ),

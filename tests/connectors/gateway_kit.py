@@ -11,6 +11,7 @@ from starlette.routing import Route
 
 from connectors.gateway import Door, build
 from connectors.gateway.identity_routes import Stewardship
+from connectors.gateway.routes import Routes
 from connectors.gateway.subject_routes import Rights
 from schemas.config import Gateway, Secret, WriteKey
 from schemas.wire.events import RawEvent
@@ -51,10 +52,11 @@ class Client:
         stewardship: Stewardship | None = None,
         door: Door | None = None,
         rights: Rights | None = None,
+        pages: Routes = [],  # noqa: B006  # never written to
     ) -> None:
         self.writer = MemoryWriter()
         application = build(
-            config, self.writer, read_profile, stewardship=stewardship, door=door, rights=rights
+            config, self.writer, read_profile, stewardship=stewardship, door=door, rights=rights, pages=pages
         )
         self.routes = [route for route in application.routes if isinstance(route, Route)]
         self._transport = httpx.ASGITransport(application)
