@@ -1,25 +1,23 @@
 // Look at every page of the privacy centre in a real Chromium: LINK LANG [FOLDER]. One JSON object on the last line: what axe-core has
 // found, by page and scheme, and what the browser complained of. With FOLDER: screenshots at three widths.
 const fs = require('fs')
-const { chromium } = require('playwright-core')
+const { opened, main } = require('./browser')
 const axe = fs.readFileSync(require.resolve('axe-core/axe.min.js'), 'utf8')
 
 const [link, lang, folder = ''] = process.argv.slice(2)
-const QUIET = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update',
-  '--disable-dev-shm-usage', '--disable-sync']
 const WIDTHS = [360, 768, 1280]
 const PAGES = ['', '/choices', '/choices?opened=marketing', '/data', '/download', '/requests', '/erase', '/erase/confirm', '/nowhere']
 const TAGS = ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice']
 
-const run = async () => {
+main(async () => {
   const root = new URL('/privacy', link).href
-  const browser = await chromium.launch({ executablePath: process.env.CHROMIUM, args: QUIET })
-  // axe itself is put in by the test, which the policy of the pages forbids scripts of others; that policy is looked at in `plain.js`
-  const context = await browser.newContext({ locale: lang === 'zh' ? 'zh-CN' : 'en-GB', bypassCSP: true })
-  const page = await context.newPage()
   const found = {}, rules = new Set(), said = []
-  page.on('pageerror', (error) => said.push(error.message))
-  page.on('console', (message) => ['error', 'warning'].includes(message.type()) && !/status of (4\d\d)/.test(message.text()) && said.push(message.text()))
+  // axe is put in by us, and the policy of the pages forbids scripts of others: it is looked at in the programs beside this one
+  const { browser, page } = await opened({ locale: lang === 'zh' ? 'zh-CN' : 'en-GB', bypassCSP: true }, said)
+  const measured = async () => {
+    await page.evaluate(axe)
+    return page.evaluate((values) => window.axe.run({ runOnly: { type: 'tag', values } }), TAGS)
+  }
   const look = async (name) => {
     for (const colorScheme of ['light', 'dark']) {
       await page.emulateMedia({ colorScheme, reducedMotion: 'reduce' })
@@ -30,8 +28,7 @@ const run = async () => {
         if (folder) await page.screenshot({ path: `${folder}/${lang}-${name}-${width}-${colorScheme}.png`, fullPage: true })
       }
       await page.setViewportSize({ width: 360, height: 740 })
-      await page.evaluate(axe)
-      const result = await page.evaluate((values) => window.axe.run({ runOnly: { type: 'tag', values } }), TAGS)
+      const result = await measured()
       result.passes.forEach((one) => rules.add(one.id))
       const bad = result.violations.map((one) => `${one.id}: ${one.nodes.map((node) => `${node.target} ${node.failureSummary}`).join('; ')}`)
       if (bad.length) (found[`${name} ${colorScheme}`] ??= []).push(...bad)
@@ -52,11 +49,24 @@ const run = async () => {
   await page.goto(`${root}/erase/confirm`)
   await page.click('main form button[type=submit]')
   await look('confirm_unsure')
+  await page.check('#sure')
+  await page.click('main form button[type=submit]')
+  await look('erasing')
+  for (let tries = 0; tries < 120 && !(await page.locator('a[href$="receipt.json"]').count()); tries++) {
+    await page.waitForTimeout(500)
+    await page.goto(`${root}/erase`)
+  }
+  await look('erased')
   await page.click('.tools form:last-child button')
   await look('left')
   await page.goto(link)
   await look('used')
+  // what is looked for would be seen
+  await page.evaluate(() => {
+    document.querySelector('main').innerHTML = '<img src="/x"><p class="bad">pale</p><input><div role="switch" tabindex="0"></div>'
+    document.querySelector('.bad').style.cssText = 'color: #aaa; background: #bbb'
+  })
+  const planted = (await measured()).violations.map((one) => one.id).sort()
   await browser.close()
-  console.log(JSON.stringify({ found, rules: rules.size, said }))
-}
-run().catch((error) => { console.error(error); process.exit(1) })
+  return { found, rules: [...rules].sort(), planted, said }
+})

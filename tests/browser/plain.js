@@ -1,8 +1,8 @@
-// Each act of the privacy centre with JavaScript switched off: LINK. What the pages said, as JSON on the last line.
+// Each act of the privacy centre with JavaScript switched off: LINK choices|erase. What the pages said, as JSON on the last line.
 const fs = require('fs')
 const { opened, main } = require('./browser')
 
-const [link] = process.argv.slice(2)
+const [link, what] = process.argv.slice(2)
 const root = new URL('/privacy', link).href
 
 main(async () => {
@@ -16,46 +16,57 @@ main(async () => {
     return fs.readFileSync(await file.path(), 'utf8')
   }
   const found = { said }
+  await page.goto('about:blank')
   await page.goto(link)
   await page.click('main button')
   found.entered = page.url()
   const cookies = await context.cookies()
   found.cookies = cookies.map((one) => [one.httpOnly, one.sameSite, one.secure, one.path])
 
-  await page.check('input[value="basic+marketing"]')
-  await page.click('#mode-save')
-  found.mode = [page.url(), await notice(), await page.isChecked('input[value="basic+marketing"]')]
-  await page.goto(`${root}/choices`)
-  await page.click('summary')
-  await page.click('[id="s-marketing.sms"]')
-  found.switched = [page.url(), await notice(), await page.getAttribute('[id="s-marketing.sms"]', 'aria-checked')]
-  await page.click('[id="s-sharing"]')
-  found.shared = await page.getAttribute('[id="s-sharing"]', 'aria-checked')
+  if (what === 'choices') await choose()
+  else await erase()
+  found.scripts = sent.filter((one) => one.endsWith('.js')).length
+  await browser.close()
+  return found
 
-  await page.goto(`${root}/data`)
-  found.data = await page.locator('main').innerText()
-  await page.goto(`${root}/download`)
-  found.json = await downloaded('a[href$=".json"]')
-  found.html = await downloaded('a[href$=".html"]')
+  async function choose() {
+    await page.check('input[value="basic+marketing"]')
+    await page.click('#mode-save')
+    found.mode = [page.url(), await notice(), await page.isChecked('input[value="basic+marketing"]')]
+    await page.goto(`${root}/choices`)
+    await page.click('summary')
+    await page.click('[id="s-marketing.sms"]')
+    found.switched = [page.url(), await notice(), await page.getAttribute('[id="s-marketing.sms"]', 'aria-checked')]
+    await page.click('[id="s-sharing"]')
+    found.shared = await page.getAttribute('[id="s-sharing"]', 'aria-checked')
 
-  await page.goto(`${root}/requests`)
-  await page.check('input[value="correct"]')
-  await page.fill('textarea', 'My name is <b>Anna Lee</b>, with two n.\nBorn 1990-02-03.')
-  await page.click('main form button')
-  found.asked = [page.url(), await notice(), await page.locator('.items').innerText()]
-  await page.click('.tools form:first-child button')
-  found.chinese = [page.url(), await page.getAttribute('html', 'lang'), await page.locator('h1').innerText()]
+    await page.goto(`${root}/data`)
+    found.data = await page.locator('main').innerText()
+    await page.goto(`${root}/download`)
+    found.json = await downloaded('a[href$=".json"]')
+    found.html = await downloaded('a[href$=".html"]')
 
-  await page.goto(`${root}/erase`)
-  await page.click('a.danger')
-  await page.click('main form button')
-  found.unsure = await page.locator('#unsure').innerText()
-  await page.check('#sure')
-  await page.click('main form button')
-  found.erasing = page.url()
-  for (let tries = 0; tries < 120 && !(await page.locator('a[href$="receipt.json"]').count()); tries++) {
-    await page.waitForTimeout(500)
+    await page.goto(`${root}/requests`)
+    await page.check('input[value="correct"]')
+    await page.fill('textarea', 'My name is <b>Anna Lee</b>, with two n.\nBorn 1990-02-03.')
+    await page.click('main form button')
+    found.asked = [page.url(), await notice(), await page.locator('.items').innerText()]
+    await page.click('.tools form:first-child button')
+    found.chinese = [page.url(), await page.getAttribute('html', 'lang'), await page.locator('h1').innerText()]
+
+  }
+
+  async function erase() {
     await page.goto(`${root}/erase`)
+    await page.click('a.danger')
+    await page.click('main form button')
+    found.unsure = await page.locator('#unsure').innerText()
+    await page.check('#sure')
+    await page.click('main form button')
+    found.erasing = page.url()
+    for (let tries = 0; tries < 120 && !(await page.locator('a[href$="receipt.json"]').count()); tries++) {
+      await page.waitForTimeout(500)
+      await page.goto(`${root}/erase`)
   }
   found.erased = await page.locator('h1').innerText()
   found.receipt = await downloaded('a[href$="receipt.json"]')
@@ -65,7 +76,5 @@ main(async () => {
   found.left = (await context.cookies()).length
   found.outside = (await page.goto(root)).status()
   found.again = (await page.goto(link)).status()
-  found.scripts = sent.filter((one) => one.endsWith('.js')).length
-  await browser.close()
-  return found
+  }
 })
