@@ -11,11 +11,13 @@ from connectors.centre import centre_routes
 from connectors.gateway import Door, Receipt, Standing, build, listen, server
 from flows.runtime.deployment import Deployment
 from flows.runtime.ready import begun
+from flows.services.centre import links
 from flows.services.centre.desk import CentreDesk
 from flows.services.steward.access import order_desk, steward
 from flows.services.steward.desk import Steward
 from flows.services.steward.orders import OrderDesk, event
 from flows.services.subjects import exporting, requests
+from schemas.bilingual import Lang
 from schemas.config import Config, KafkaConnector
 from schemas.errors import ConfigError, Restarted
 from schemas.records.identity_graph import Order
@@ -122,6 +124,7 @@ class _Rights:
         self.requests = ending.guard(self._requests)
         self.receipt = ending.guard(self._receipt)
         self.export = ending.guard(self._export)
+        self.link = ending.guard(self._link)
 
     def _erase(self, who: str, token: str) -> tuple[object, bool]:
         asked = requests.erase(self._deployment, who, by=f"token {token}")
@@ -135,6 +138,9 @@ class _Rights:
 
     def _export(self, who: str) -> object:
         return exporting.export(self._deployment, who)
+
+    def _link(self, who: str, days: int, lang: Lang) -> str:
+        return links.make(self._deployment, who, days=days, lang=lang)
 
 
 class _Centre:

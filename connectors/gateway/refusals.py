@@ -30,6 +30,7 @@ Code = Literal[
     "source_disabled",  # the write key is switched off
     "source_suspended",  # too many of its last events were invalid (`validate.reject_percent`)
     "profile_unknown",  # nobody has this identifier
+    "link_invalid",  # a link for no number of days, or in a language that we do not speak
     "form_invalid",  # no form of a browser, or one without what its page put into it
     "form_foreign",  # a form that another site sent
     "not_found",  # no such path

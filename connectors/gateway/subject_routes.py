@@ -5,7 +5,7 @@ line in the log: which token (a fingerprint), what, and no personal data.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple, Protocol, TypeVar
+from typing import Final, NamedTuple, Protocol, TypeVar, get_args
 
 import structlog
 from starlette.concurrency import run_in_threadpool
@@ -15,9 +15,13 @@ from starlette.responses import Response
 from connectors.gateway.refusals import Code, Refused, answer, later
 from connectors.gateway.routes import Routes, private
 from connectors.gateway.tokens import Reader, Tokens
+from schemas.bilingual import Lang
 from schemas.errors import Unreachable, Unusable
 
 log = structlog.get_logger()
+LINK_DAYS_MAX: Final = 90
+_DAYS: Final = frozenset(map(str, range(1, LINK_DAYS_MAX + 1)))
+_LANGS: Final[tuple[str, ...]] = get_args(Lang)
 
 Answer = TypeVar("Answer")
 
@@ -42,6 +46,9 @@ class Rights(Protocol):
 
     def export(self, who: str) -> object: ...
 
+    def link(self, who: str, days: int, lang: Lang) -> str:
+        """Return a link into the privacy centre."""
+
 
 def subject_routes(tokens: Tokens, rights: Rights) -> Routes:
     """Return the routes for holders of a privacy token; their answers are for nobody on the way to keep."""
@@ -51,6 +58,7 @@ def subject_routes(tokens: Tokens, rights: Rights) -> Routes:
         ("GET", "/v1/subjects/{id:path}/requests", pages.requests),
         ("GET", "/v1/subjects/{id:path}/receipt", pages.receipt),
         ("GET", "/v1/subjects/{id:path}/export", pages.export),
+        ("POST", "/v1/subjects/{id:path}/link", pages.link),
     ]
     return private(routes)
 
@@ -84,6 +92,17 @@ class _Pages:
         log.info("subject_read", token=who.fingerprint, what="export")
         return answer(await _ask(who, self._rights.export, named))
 
+    async def link(self, request: Request) -> Response:
+        who, named = self._asked(request)
+        days, lang = request.query_params.get("days", "7"), request.query_params.get("lang", "en")
+        if lang not in _LANGS or days not in _DAYS:
+            raise Refused(
+                "link_invalid",
+                f"expected `days` from 1 to {LINK_DAYS_MAX}, and `lang`: {' or '.join(_LANGS)}",
+            )
+        log.info("subject_link", token=who.fingerprint)
+        return answer({"link": await _ask(who, self._rights.link, named, int(days), lang)}, 201)
+
     def _asked(self, request: Request) -> tuple[Reader, str]:
         """Return who asks, and about whom."""
         if not self._tokens:
@@ -101,7 +120,7 @@ class _Pages:
 
 
 async def _ask(
-    who: Reader, ask: Callable[..., Answer], *about: str, unknown: Code = "profile_unknown"
+    who: Reader, ask: Callable[..., Answer], *about: str | int, unknown: Code = "profile_unknown"
 ) -> Answer:
     try:
         return await run_in_threadpool(ask, *about)

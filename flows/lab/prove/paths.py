@@ -46,6 +46,7 @@ WAYS: Final[tuple[Way, ...]] = (
     Way("triggers", ways_within.triggers),
     Way("deliveries that fail, and are sent again", ways_within.dead_deliveries),
     Way("rights of customers", ways_within.erasures),
+    Way("the privacy centre", ways_within.centre),
     Way("another key for all that is sealed", ways_within.rotations, people=0),
     Way("a rebuild from the archive", ways_within.rebuilds, people=0),
 )

@@ -12,6 +12,7 @@ import msgspec
 
 from connectors.centre.routes import LINK
 from connectors.centre.views import Denied, State, Visit
+from connectors.gateway.subject_routes import LINK_DAYS_MAX
 from flows.runtime.deployment import Deployment
 from flows.services.subjects import requests
 from schemas.bilingual import Lang
@@ -22,7 +23,6 @@ from schemas.records.identity_graph import text_id
 from state.redis.client import reported
 
 DAY_S: Final = 86_400
-DAYS_MAX: Final = 90
 PENDING_MS: Final = 30_000  # a choice that does not hold by then is not shown as if it did
 _CSRF_BYTES: Final = 24
 _WHOLE_MS: Final = 12 * 3_600_000  # a session ends then, however busy it is
@@ -34,8 +34,8 @@ def make(deployment: Deployment, who: str, *, days: int = 7, lang: Lang = "en") 
     the centre is off, `Unreachable`."""
     if not deployment.config.centre.enabled:
         raise Unusable("the privacy centre is off: set `centre.enabled = true`")
-    if not 1 <= days <= DAYS_MAX:
-        raise Unusable(f"expected a link for 1 to {DAYS_MAX} days, got {days}")
+    if not 1 <= days <= LINK_DAYS_MAX:
+        raise Unusable(f"expected a link for 1 to {LINK_DAYS_MAX} days, got {days}")
     with reported():
         customer = requests.customer(deployment, who)
     token = deployment.centre_links.make(customer, int(time.time()) + days * DAY_S, lang)
