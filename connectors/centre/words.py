@@ -214,7 +214,7 @@ CENTRE: Final[Mapping[str, Words]] = {
     "erase_what_told": Words(
         "The systems that know you are asked to delete you, too.", "要求知悉您信息的其他系统一并删除。"
     ),
-    "erase_what_receipt": Words("You get a signed receipt of it.", "您会得到一份经签名的删除凭证。"),
+    "erase_what_receipt": Words("You get a signed receipt of it.", "您会得到一份经签名的删除回执。"),
     "erase_final": Words(
         "This cannot be undone. If you use the service again later, you begin as somebody new.",
         "此操作无法撤销。如果您以后再次使用服务，将被视为新用户。",
@@ -240,7 +240,7 @@ CENTRE: Final[Mapping[str, Words]] = {
     ),
     "erasing_lead_done": Words(
         "Nothing is held about you any more. Keep the receipt: it proves that you were erased.",
-        "我们已不再持有有关您的数据。请保存好凭证，它可以证明您的数据已被删除。",
+        "我们已不再持有有关您的数据。请保存好回执，它可以证明您的数据已被删除。",
     ),
     "erasing_steps": Words("How far it has come", "进度"),
     "erasing_asked": Words("Asked for", "已提出请求"),
@@ -248,7 +248,7 @@ CENTRE: Final[Mapping[str, Words]] = {
     "erasing_settled": Words("Your key is destroyed", "您的密钥已销毁"),
     "erasing_gone": Words("Your profile is removed", "您的画像已移除"),
     "erasing_swept": Words("Queues are searched and cleared", "队列已检查并清除"),
-    "erasing_done": Words("Receivers have answered, the receipt is signed", "接收方已答复，凭证已签名"),
+    "erasing_done": Words("Receivers have answered, the receipt is signed", "接收方已答复，回执已签名"),
     "erasing_waits": Words("not yet", "尚未完成"),
     "erasing_receivers": Words("Systems that were asked to delete you", "已被要求删除您信息的系统"),
     "said_taken": Words("has taken it", "已接受"),
@@ -256,7 +256,7 @@ CENTRE: Final[Mapping[str, Words]] = {
     "said_off": Words("is switched off", "已停用"),
     "said_waiting": Words("has not answered yet", "尚未答复"),
     "erasing_again": Words("Look again", "刷新进度"),
-    "erasing_receipt": Words("Download the receipt", "下载凭证"),
+    "erasing_receipt": Words("Download the receipt", "下载回执"),
     "nobody_title": Words("Nothing is held about you", "我们未持有您的数据"),
     "nobody_lead": Words(
         "There is nothing here that belongs to this link any more: it was erased, or it never came in.",

@@ -26,6 +26,7 @@ class Choosing:
     def __init__(self, deployment: Deployment, rules: ConsentRules) -> None:
         config = deployment.config
         self._deployment = deployment
+        self._rules = rules
         channels, categories = consenting.channels_of(config), rules.categories.names
         asked = [purpose for purpose in config.consent.purpose if not purpose.required]
         self._switches = Switches(asked, (*channels, *categories), rules.permissions)
@@ -38,7 +39,7 @@ class Choosing:
 
     def now(self, visit: Visit) -> Choices:
         """Return what a customer allows; what was noted a moment ago is shown as it will be."""
-        said = consenting.said(self._deployment, visit.customer)
+        said = consenting.judged(self._deployment, self._rules, visit.customer)
         words = self._words(visit)
         late = {thing: on for thing, on in visit.pending.items() if words.said.get(thing) is not on}
         purposes = []

@@ -6,6 +6,7 @@ from typing import Final
 import msgspec
 
 from connectors.centre.views import Asking, Denied, Erasure, Holding, Receipt, Request, Visit
+from flows.logic.permissions.categories import Categories
 from flows.logic.resolution.consents import ConsentRules
 from flows.runtime.deployment import Deployment
 from flows.services.centre import links
@@ -14,6 +15,7 @@ from flows.services.centre.holdings import holding
 from flows.services.pages.subject_page import page
 from flows.services.subjects import exporting, requests
 from schemas.bilingual import Lang
+from schemas.errors import ConfigError
 from schemas.records.privacy_requests import STEPS, PrivacyRequest, Step
 
 _REQUESTS_SHOWN_MAX: Final = 50
@@ -24,7 +26,7 @@ class CentreDesk:
 
     def __init__(self, deployment: Deployment) -> None:
         self._deployment = deployment
-        self._rules = ConsentRules(deployment.config, deployment.validator(planned=False).kinds)
+        self._rules = ConsentRules(deployment.config, _categories(deployment))
         choosing = Choosing(deployment, self._rules)
         self.choices, self.choose, self.switch = choosing.now, choosing.choose, choosing.switch
 
@@ -104,3 +106,12 @@ class CentreDesk:
             text=requests.text_of(self._deployment, request),
             answer=request.note if done else "",
         )
+
+
+def _categories(deployment: Deployment) -> Categories:
+    """Return the categories of data; without those of a tracking plan that cannot be used, which must not end
+    the gateway."""
+    try:
+        return deployment.validator().categories
+    except ConfigError:
+        return deployment.validator(planned=False).categories
