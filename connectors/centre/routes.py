@@ -253,6 +253,9 @@ class _Pages:
         return self._page("confirm.html", visit, here="erase", unsure=False)
 
     async def nowhere(self, request: Request) -> Response:
+        path = request.url.path
+        if path.endswith("/"):  # the same page, as people type it
+            return see_other(path.rstrip("/"))
         return self._sorry(request, 404, "sorry_nowhere")
 
     # --- files

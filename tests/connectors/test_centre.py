@@ -356,6 +356,13 @@ def test_files_are_downloaded_and_not_shown(browser: Browser) -> None:
         assert browser.get(page).headers["content-disposition"] == f'attachment; filename="{name}"'
 
 
+def test_a_slash_at_the_end_is_the_same_page(browser: Browser) -> None:
+    for path in (f"{ROOT}/", f"{ROOT}/data/", f"{ROOT}/data//"):
+        answer = browser.get(path)
+        assert (answer.status_code, answer.headers["location"]) == (303, path.rstrip("/"))
+    assert browser.get(f"{ROOT}/mode").status_code == 404
+
+
 def test_what_a_page_loads_is_kept_for_ever_and_under_its_own_name(browser: Browser) -> None:
     import re
 
