@@ -80,7 +80,8 @@ class Choosing:
     def _say(self, cookie: str, visit: Visit, words: Stated) -> bool:
         said: Mapping[str, Any] = words
         version = self._deployment.config.centre.version
-        consenting.say(self._deployment, visit.customer, said, by=BY, version=version)
+        # who is in was let in as this customer: it is nobody else's word
+        consenting.say(self._deployment, visit.customer, said, by=BY, version=version, confirmed=True)
         holds = consenting.holds(self._deployment, visit.customer, said, wait_s=WAIT_S)
         now_ms = time.time_ns() // 1_000_000
         pending = {} if holds else {**visit.pending, **words}
