@@ -153,6 +153,7 @@ class _Centre:
         self.speak = ending.guard(desk.speak)
         self.choices = ending.guard(desk.choices)
         self.choose, self.switch = ending.guard(desk.choose), ending.guard(desk.switch)
+        self.confirm = ending.guard(desk.confirm)
         self.holding = ending.guard(desk.holding)
         self.export, self.export_page = ending.guard(desk.export), ending.guard(desk.export_page)
         self.requests, self.ask = ending.guard(desk.requests), ending.guard(desk.ask)

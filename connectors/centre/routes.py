@@ -24,7 +24,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
-from connectors.centre.views import Asking, Centre, Denied, Visit
+from connectors.centre.views import Asking, Centre, Denied, Noted, Visit
 from connectors.centre.words import CENTRE, called
 from connectors.gateway.limits import Bucket
 from connectors.gateway.refusals import Refused
@@ -32,7 +32,7 @@ from connectors.gateway.routes import Routes
 from connectors.web.assets import asset_routes, assets
 from connectors.web.catalogue import Catalogue
 from connectors.web.forms import Form, is_ours, posted
-from connectors.web.pages import Pages, download, preferred, see_other
+from connectors.web.pages import SECURE, Pages, download, preferred, see_other
 from connectors.web.words import WEB
 from schemas.bilingual import Lang, Words
 from schemas.config import Config
@@ -42,6 +42,7 @@ log = structlog.get_logger()
 
 ROOT: Final = "/privacy"
 LINK: Final = f"{ROOT}/link"
+_CODE_MAX: Final = 32  # characters
 TEXT_MAX: Final = 2_000  # characters of a request
 _FOLDER: Final = Path(__file__).parent / "templates"
 _LANGS: Final[tuple[Lang, ...]] = get_args(Lang)
@@ -72,6 +73,8 @@ def centre_routes(config: Config, centre: Centre) -> Routes:
         ("POST", f"{ROOT}/mode", act(pages.choose)),
         ("GET", f"{ROOT}/choices", inside(pages.choices)),
         ("POST", f"{ROOT}/choices", act(pages.switch)),
+        ("GET", f"{ROOT}/choices/code", inside(pages.code)),
+        ("POST", f"{ROOT}/choices/code", act(pages.confirm_code)),
         ("GET", f"{ROOT}/data", inside(pages.data)),
         ("GET", f"{ROOT}/download", inside(pages.download)),
         ("GET", f"{ROOT}/download/data.json", inside(pages.export, pages.exports)),
@@ -297,9 +300,8 @@ class _Pages:
 
     async def choose(self, request: Request, cookie: str, visit: Visit, form: Form) -> Response:
         mode = form.get("mode", "")
-        holds = await _noted(self._centre.choose, cookie, visit, mode)
-        log.info("centre_chose", mode=mode, holds=holds)
-        saved = "now" if holds else "soon"
+        saved = await _noted(self._centre.choose, cookie, visit, mode)
+        log.info("centre_chose", mode=mode, noted=saved)
         if not _is_partial(request):
             return see_other(f"{ROOT}?saved={saved}")
         return await self._choices("overview.html", cookie, request, here="", saved=saved)
@@ -308,14 +310,37 @@ class _Pages:
         thing, _, word = form.get("switch", "").rpartition("=")
         if word not in ("yes", "no"):
             raise Refused("form_invalid", "expected a switch, and yes or no")
-        holds = await _noted(self._centre.switch, cookie, visit, thing, word == "yes")
-        log.info("centre_chose", thing=thing, on=word == "yes", holds=holds)
-        saved, purpose = "now" if holds else "soon", thing.partition(".")[0]
+        saved = await _noted(self._centre.switch, cookie, visit, thing, word == "yes")
+        log.info("centre_chose", thing=thing, on=word == "yes", noted=saved)
+        purpose = thing.partition(".")[0]
+        if saved == "code":
+            return _elsewhere(request, f"{ROOT}/choices/code?of={quote(thing)}")
         if not _is_partial(request):
-            return see_other(f"{ROOT}/choices?saved={saved}&opened={quote(purpose)}#s-{quote(thing)}")
+            return see_other(_back_to(thing, saved))
         return await self._choices(
             "choices.html", cookie, request, here="choices", saved=saved, opened=purpose
         )
+
+    async def code(self, request: Request, _: str, visit: Visit) -> Response:
+        return await self._code(request, visit, request.query_params.get("of", ""))
+
+    async def confirm_code(self, request: Request, cookie: str, visit: Visit, form: Form) -> Response:
+        purpose, code = form.get("of", ""), form.get("code", "").strip()[:_CODE_MAX]
+        try:
+            saved = await run_in_threadpool(self._centre.confirm, cookie, visit, purpose, code)
+        except ValueError:
+            raise Refused("form_invalid", "there is no such choice") from None
+        log.info("centre_confirmed", thing=purpose, noted=saved or "wrong")
+        if saved is None:
+            return await self._code(request, visit, purpose, wrong=True)
+        return see_other(_back_to(purpose, saved))
+
+    async def _code(self, request: Request, visit: Visit, purpose: str, wrong: bool = False) -> Response:
+        found = await run_in_threadpool(self._centre.choices, visit)
+        if all(one.required or one.switch.thing != purpose for one in found.purposes):
+            return self._sorry(request, 404, "sorry_nowhere")
+        status = 422 if wrong else 200
+        return self._page("code.html", visit, status, here="choices", of=purpose, wrong=wrong)
 
     async def _choices(self, name: str, cookie: str, request: Request, **values: Any) -> Response:
         """The page as it is after a choice."""
@@ -404,13 +429,23 @@ class _Pages:
 
 def _gone(request: Request) -> Response:
     """Return what leads to the page about an erasure."""
+    return _elsewhere(request, f"{ROOT}/erase")
+
+
+def _elsewhere(request: Request, where: str) -> Response:
+    """Return what leads to another page, as a whole."""
     if _is_partial(request):
-        return Response(headers={"HX-Redirect": f"{ROOT}/erase"})
-    return see_other(f"{ROOT}/erase")
+        return Response(headers={**SECURE, "HX-Redirect": where})
+    return see_other(where)
 
 
-async def _noted(say: Callable[Asked, bool], *args: Asked.args, **options: Asked.kwargs) -> bool:
-    """Return whether a choice holds already. Raises `Refused` for one that there is not."""
+def _back_to(thing: str, saved: Noted) -> str:
+    """Return where a switch stands on its page."""
+    return f"{ROOT}/choices?saved={saved}&opened={quote(thing.partition('.')[0])}#s-{quote(thing)}"
+
+
+async def _noted(say: Callable[Asked, Noted], *args: Asked.args, **options: Asked.kwargs) -> Noted:
+    """Return what became of a choice. Raises `Refused` for one that there is not."""
     try:
         return await run_in_threadpool(say, *args, **options)
     except ValueError:

@@ -8,6 +8,7 @@ import msgspec
 from schemas.bilingual import Lang
 
 Denied = Literal["forged", "expired", "used"]
+Noted = Literal["now", "soon", "code"]  # a choice is in force; it will be; it waits for a code that was sent
 Asking = Literal["correct", "object", "restrict", "move", "complain"]
 State = Literal["there", "erased", "unknown"]
 
@@ -151,11 +152,14 @@ class Centre(Protocol):
 
     def choices(self, visit: Visit) -> Choices: ...
 
-    def choose(self, cookie: str, visit: Visit, mode: str) -> bool:
-        """Take a mode down, and return whether it holds already. Raises `ValueError` for one that is none."""
+    def choose(self, cookie: str, visit: Visit, mode: str) -> Noted:
+        """Take a mode down. Raises `ValueError` for one that is none."""
 
-    def switch(self, cookie: str, visit: Visit, thing: str, on: bool) -> bool:
-        """Take one switch down, likewise."""
+    def switch(self, cookie: str, visit: Visit, thing: str, on: bool) -> Noted:
+        """Take one switch down, or send the code that it needs; likewise."""
+
+    def confirm(self, cookie: str, visit: Visit, purpose: str, code: str) -> Noted | None:
+        """Take the yes down that a code confirms; None for a code that is not the one that was sent."""
 
     def holding(self, visit: Visit) -> Holding: ...
 

@@ -106,6 +106,20 @@ CENTRE: Final[Mapping[str, Words]] = {
     "choices_version": Words("text {version}", "文本版本 {version}"),
     "choices_proof": Words("proof {proof}", "凭证 {proof}"),
     "channel_own": Words("privacy centre or service desk", "隐私中心或客服"),
+    "code_title": Words("Confirm that it is you", "请确认是您本人"),
+    "code_lead": Words(
+        "“{purpose}” takes a confirmation. We have sent you a code of six digits; it holds for a few"
+        " minutes.",
+        "“{purpose}”需要您本人确认。我们已向您发送六位数字的验证码，几分钟内有效。",
+    ),
+    "code_label": Words("The code", "验证码"),
+    "code_wrong": Words(
+        "This is not the code that was sent, or it does not hold any more. Nothing was changed.",
+        "验证码不正确或已失效，未作任何更改。",
+    ),
+    "code_send": Words("Confirm", "确认"),
+    "code_again": Words("Send another code", "重新发送验证码"),
+    "code_back": Words("No, go back", "不，返回"),
     # what is held
     "data_title": Words("What is held about you, and why", "我们持有哪些数据，以及原因"),
     "data_lead": Words(

@@ -18,6 +18,7 @@ from connectors.centre.views import (
     FieldHeld,
     Holding,
     Kept,
+    Noted,
     PurposeSwitch,
     Receipt,
     Recipient,
@@ -48,7 +49,7 @@ class MemoryCentre:
     def __init__(self) -> None:
         self.seen: Visit | None = None
         self.done: list[tuple[Any, ...]] = []
-        self.holds = True
+        self.noted: Noted = "now"
         self.error: Exception | None = None
         self.found_erasure: Erasure | None = None
         self.mode = "basic"
@@ -101,17 +102,23 @@ class MemoryCentre:
         modes = ["basic", "basic+marketing", "basic+personalised"]
         return Choices(self.mode, modes, True, purposes, [] if self.empty else words)
 
-    def choose(self, cookie: str, visit: Visit, mode: str) -> bool:
+    def choose(self, cookie: str, visit: Visit, mode: str) -> Noted:
         if mode not in ("basic", "basic+marketing"):
             raise ValueError(mode)
         self._asked("choose", mode)
-        return self.holds
+        return self.noted
 
-    def switch(self, cookie: str, visit: Visit, thing: str, on: bool) -> bool:
+    def switch(self, cookie: str, visit: Visit, thing: str, on: bool) -> Noted:
         if not thing.startswith("marketing"):
             raise ValueError(thing)
         self._asked("switch", thing, on)
-        return self.holds
+        return self.noted
+
+    def confirm(self, cookie: str, visit: Visit, purpose: str, code: str) -> Noted | None:
+        if purpose != "sharing":
+            raise ValueError(purpose)
+        self._asked("confirm", purpose, code)
+        return "now" if code == "123456" else None
 
     def holding(self, visit: Visit) -> Holding:
         self._asked("holding")

@@ -1,6 +1,7 @@
 """The pages of the privacy centre over HTTP: who gets in, what is refused, what headers and log say."""
 
 from collections.abc import Iterator
+from typing import Literal
 
 import msgspec
 import pytest
@@ -17,12 +18,13 @@ FILES = ["download/data.json", "download/data.html", "erase/receipt.json"]
 ACTS = {
     "mode": {"mode": "basic"},
     "choices": {"switch": "marketing=no"},
+    "choices/code": {"of": "sharing", "code": "123456"},
     "requests": {"right": "correct", "text": "my name has two n"},
     "erase": {"sure": "yes"},
     "language": {"lang": "zh", "here": ""},
     "leave": {},
 }
-CHANGES = ("choose", "switch", "ask", "erase", "speak", "leave")
+CHANGES = ("choose", "switch", "confirm", "ask", "erase", "speak", "leave")
 
 
 @pytest.fixture
@@ -168,11 +170,11 @@ def test_acts_are_not_done_by_a_link(browser: Browser, centre: MemoryCentre) -> 
 # --- what is done
 
 
-@pytest.mark.parametrize(("holds", "saved"), [(True, "now"), (False, "soon")])
+@pytest.mark.parametrize("saved", ["now", "soon"])
 def test_choices_are_redirected_to_a_page_that_says_whether_they_hold(
-    browser: Browser, centre: MemoryCentre, holds: bool, saved: str
+    browser: Browser, centre: MemoryCentre, saved: Literal["now", "soon"]
 ) -> None:
-    centre.holds = holds
+    centre.noted = saved
     said = {"now": "Saved.", "soon": "takes effect within seconds"}[saved]
     answer = browser.post("mode", {"mode": "basic+marketing"})
     assert (answer.status_code, answer.headers["location"]) == (303, f"{ROOT}?saved={saved}")
@@ -196,6 +198,25 @@ def test_a_mode_that_is_none(browser: Browser, centre: MemoryCentre, form: dict[
 def test_a_switch_that_is_none(browser: Browser, centre: MemoryCentre, switch: str) -> None:
     assert browser.post("choices", {"switch": switch}).status_code == 400
     assert changed(centre) == []
+
+
+def test_a_switch_that_needs_a_code_leads_to_where_it_is_entered(
+    browser: Browser, centre: MemoryCentre
+) -> None:
+    centre.noted = "code"
+    where = f"{ROOT}/choices/code?of=marketing"
+    assert browser.post("choices", {"switch": "marketing=yes"}).headers["location"] == where
+    partial = browser.post("choices", {"switch": "marketing=yes"}, hx_request="true")
+    assert partial.headers["hx-redirect"] == where
+    assert "Confirm that it is you" in text_of(browser.get(where))
+    assert browser.get("choices/code?of=nothing").status_code == 404
+    assert browser.get("choices/code?of=service").status_code == 404
+    wrong = browser.post("choices/code", {"of": "sharing", "code": "000000"})
+    assert wrong.status_code == 422
+    assert "Nothing was changed" in text_of(wrong)
+    assert browser.post("choices/code", {"of": "marketing", "code": "123456"}).status_code == 400
+    right = browser.post("choices/code", {"of": "sharing", "code": " 123456 "})
+    assert right.headers["location"] == f"{ROOT}/choices?saved=now&opened=sharing#s-sharing"
 
 
 def test_htmx_gets_the_page_instead_of_a_redirect(browser: Browser) -> None:
@@ -425,11 +446,12 @@ def test_the_log_says_what_was_done_and_of_nobody(browser: Browser, centre: Memo
         "centre_entered",
         "centre_chose",
         "centre_chose",
+        "centre_confirmed",
         "centre_asked",
         "centre_erase",
         "centre_exported",
     ]
-    for secret in (ANA.customer, ANA.csrf, COOKIE, GOOD + "'", "two n"):
+    for secret in (ANA.customer, ANA.csrf, COOKIE, GOOD + "'", "two n", "123456"):
         assert secret not in str(logs)
 
 

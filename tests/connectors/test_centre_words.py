@@ -92,6 +92,7 @@ def walk() -> None:
     browser.get("/privacy/requests?saved=now")
     for form in ({}, {"right": "move", "text": ""}, {"right": "move", "text": "x" * 3_000}):
         browser.post("requests", form)
+    browser.post("choices/code", {"of": "sharing", "code": "1"})
     browser.post("erase", {})
     browser.post("mode", {"csrf": "wrong"})
     for step in ("asked", "done"):

@@ -29,6 +29,7 @@ class CentreDesk:
         self._rules = ConsentRules(deployment.config, _categories(deployment))
         choosing = Choosing(deployment, self._rules)
         self.choices, self.choose, self.switch = choosing.now, choosing.choose, choosing.switch
+        self.confirm = choosing.confirm
 
     def look(self, token: str) -> Lang | Denied:
         return links.look(self._deployment, token)

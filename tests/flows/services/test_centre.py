@@ -18,7 +18,7 @@ from schemas.errors import Unusable
 from schemas.records.identity_graph import text_id
 from state.history.key_snapshot import Copying
 from tests.flows.services.test_consenting import allowed, resolve
-from tests.subjects import Erased, ana, identify, viewed
+from tests.subjects import Erased, ana, identify, lines, viewed
 
 SHARING = ["sharing", "sharing.email", "sharing.sms", *(f"sharing.{name}" for name in KNOWN)]
 CENTRE = """
@@ -190,7 +190,7 @@ def test_a_choice_holds_once_it_is_resolved_and_is_shown_as_noted_before(
     monkeypatch.setattr(choices, "WAIT_S", 0.0)
     desk, cookie, visit = site.come_in("user_id:ana")
     assert (desk.choices(visit).mode, desk.choices(visit).pending) == ("", False)
-    assert desk.choose(cookie, visit, "basic") is False
+    assert desk.choose(cookie, visit, "basic") == "soon"
     noted = visit_of(desk, cookie)
     assert (desk.choices(noted).mode, desk.choices(noted).pending) == ("basic", True)
     assert switch_of(desk.choices(noted), "marketing") == (False, True)
@@ -256,6 +256,45 @@ def test_a_switch_that_there_is_not(site: Centred, thing: str) -> None:
         desk.switch(cookie, visit, thing, False)
     with pytest.raises(ValueError, match="no mode"):
         desk.choose(cookie, visit, "everything")
+
+
+def test_a_yes_that_has_to_come_from_the_customer_is_confirmed_by_being_said_here(
+    site: Centred, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(choices, "WAIT_S", 0.0)
+    desk, cookie, visit = site.come_in("user_id:ana")
+    assert desk.switch(cookie, visit, "sharing", True) == "soon"
+    resolve(site)
+    assert allowed(site, "user_id:ana")["sharing"] is True
+
+
+def test_where_a_code_has_a_way_to_the_customer_it_is_asked_for(
+    site: Centred, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(choices, "WAIT_S", 0.0)
+    site.say(identify("ana", "ana@example.org", traits={"consent.sale_or_sharing": False}))
+    consent = msgspec.structs.replace(site.config.consent, confirm_to=("crm",))
+    site.config = msgspec.structs.replace(site.config, consent=consent)
+    desk, cookie, visit = site.come_in("user_id:ana")
+    with pytest.raises(ValueError, match="off"):  # no way round it
+        desk.switch(cookie, visit, "sharing.location", True)
+    assert desk.switch(cookie, visit, "sharing", True) == "code"
+    assert desk.switch(cookie, visit, "sharing", True) == "code"  # a moment later no other one is sent
+    [told] = [*lines(site.folder / "crm.jsonl")]
+    code = told["data"]["properties"]["code"]
+    wrong = f"{(int(code) + 1) % 1_000_000:06}"
+    assert desk.confirm(cookie, visit, "sharing", wrong) is None
+    resolve(site)
+    assert allowed(site, "user_id:ana")["sharing"] is False
+    with pytest.raises(ValueError, match="no code"):
+        desk.confirm(cookie, visit, "marketing", code)
+    assert desk.confirm(cookie, visit, "sharing", code) == "soon"
+    resolve(site)
+    assert allowed(site, "user_id:ana")["sharing"] is True  # what a banner refused is taken back as well
+    assert desk.confirm(cookie, visit, "sharing", code) is None  # it was used
+    assert desk.switch(cookie, visit, "sharing", False) == "soon"
+    resolve(site)
+    assert allowed(site, "user_id:ana")["sharing"] is False
 
 
 def test_a_visitor_without_a_name_decides_as_well(site: Centred, monkeypatch: pytest.MonkeyPatch) -> None:
