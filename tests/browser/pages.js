@@ -6,7 +6,7 @@ const axe = fs.readFileSync(require.resolve('axe-core/axe.min.js'), 'utf8')
 
 const [link, lang, folder = ''] = process.argv.slice(2)
 const WIDTHS = [360, 768, 1280]
-const PAGES = ['', '/choices', '/choices?opened=marketing', '/data', '/download', '/requests', '/erase', '/erase/confirm', '/nowhere']
+const PAGES = ['', '/choices', '/choices?opened=marketing', '/choices/code?of=sharing', '/data', '/download', '/requests', '/erase', '/erase/confirm', '/nowhere']
 const TAGS = ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice']
 
 main(async () => {
@@ -42,6 +42,11 @@ main(async () => {
     await page.goto(root + path)
     await look(path.replace(/\W+/g, '_').replace(/^_/, '') || 'overview')
   }
+  await page.goto(`${root}/choices/code?of=sharing`)
+  await page.fill('#code', '12')
+  await page.click('main form button')
+  await page.waitForSelector('#wrong')
+  await look('code_wrong')
   await page.goto(`${root}/requests`)
   await page.evaluate(() => document.querySelectorAll('[required]').forEach((one) => one.removeAttribute('required')))
   await page.click('main form button[type=submit]')

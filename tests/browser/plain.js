@@ -1,8 +1,8 @@
-// Each act of the privacy centre with JavaScript switched off: LINK choices|erase. What the pages said, as JSON on the last line.
+// Each act of the privacy centre with JavaScript switched off: LINK choices|erase FILE, where codes are told. What the pages said, as JSON on the last line.
 const fs = require('fs')
 const { opened, main } = require('./browser')
 
-const [link, what] = process.argv.slice(2)
+const [link, what, file] = process.argv.slice(2)
 const root = new URL('/privacy', link).href
 
 main(async () => {
@@ -38,6 +38,12 @@ main(async () => {
     await page.click('[id="s-marketing.sms"]')
     found.switched = [page.url(), await notice(), await page.getAttribute('[id="s-marketing.sms"]', 'aria-checked')]
     await page.click('[id="s-sharing"]')
+    await page.fill('#code', '12')
+    await page.click('main form button')
+    found.code = await page.locator('#wrong').innerText()
+    const told = fs.readFileSync(file, 'utf8').trim().split('\n').map(JSON.parse).filter((one) => one.data.action === 'confirm')
+    await page.fill('#code', told.at(-1).data.properties.code)
+    await page.click('main form button')
     found.shared = await page.getAttribute('[id="s-sharing"]', 'aria-checked')
 
     await page.goto(`${root}/data`)

@@ -30,6 +30,8 @@ partitions = 2
 enabled = true
 [matching]
 enabled = false
+[consent]
+confirm_to = ["crm"]
 [centre]
 holder = "Lindenhof Tea"
 contact = "privacy@lindenhof.example"
@@ -128,13 +130,14 @@ def refused(millrace: Running, user: str) -> set[str]:
 def test_each_act_without_javascript(millrace: Running, walks: Path) -> None:
     link = known(millrace, "bea")
     assert refused(millrace, "bea") == {"sharing"}
-    found = walk(walks, "plain.js", link, "choices")
+    found = walk(walks, "plain.js", link, "choices", str(millrace.folder / "data" / "crm.jsonl"))
     root = f"{millrace.url}/privacy"
     assert (found["said"], found["scripts"]) == ([], 0)
     assert found["entered"] == root  # the token is gone from the address
     assert found["cookies"] == [[True, "Strict", False, "/"]]
     assert found["mode"] == [f"{root}?saved=now", "Saved. Your choice is in force.", True]
     assert found["switched"][1:] == ["Saved. Your choice is in force.", "false"]
+    assert found["code"].startswith("This is not the code that was sent")
     assert found["shared"] == "true"
     assert refused(millrace, "bea") == {"personalisation", "marketing.sms"}
 
@@ -158,7 +161,7 @@ def test_each_act_without_javascript(millrace: Running, walks: Path) -> None:
 def test_an_erasure_without_javascript(millrace: Running, walks: Path) -> None:
     link = known(millrace, "cleo")
     customer = millrace.profile("cleo")["customer"]
-    found = walk(walks, "plain.js", link, "erase")
+    found = walk(walks, "plain.js", link, "erase", "")
     assert (found["said"], found["scripts"]) == ([], 0)
     assert found["unsure"] == "Tick the box to say that you are sure. Nothing was erased."
     assert found["erased"] == "Your data was erased"
