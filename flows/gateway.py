@@ -7,10 +7,12 @@ from typing import Any, ParamSpec, TypeVar, cast
 
 import structlog
 
+from connectors.centre import centre_routes
 from connectors.gateway import Door, Standing, build, listen, server
 from connectors.gateway.opendsr_routes import OpenDsr
 from flows.runtime.deployment import Deployment
 from flows.runtime.ready import begun
+from flows.services.centre.desk import CentreDesk
 from flows.services.steward.access import order_desk, steward
 from flows.services.steward.desk import Steward
 from flows.services.steward.orders import OrderDesk, event
@@ -52,6 +54,7 @@ def run(deployment: Deployment) -> None:
             _Guarded(RegulationDesk(deployment), ending),
             _opendsr(deployment, ending),
             _Guarded(ProcessorDesk(deployment), ending) if _has_processors(config) else None,
+            centre_routes(config, _Guarded(CentreDesk(deployment), ending)) if config.centre.enabled else (),
         )
         serving = server(app)
         ending.end = lambda: setattr(serving, "should_exit", True)

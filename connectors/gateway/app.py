@@ -53,6 +53,7 @@ def build(
     regulations: Regulations | None = None,
     opendsr: OpenDsr | None = None,
     processors: Processors | None = None,
+    pages: Sequence[tuple[str, str, Endpoint]] = (),
 ) -> Starlette:
     """Return the gateway. `read_profile(namespace, value)` runs in a thread; the writer is closed when the
     application stops.
@@ -60,7 +61,7 @@ def build(
     `stewardship`: what holders of a steward's token get; None where there is no access to identities at all.
     `rights`, `regulations`, `opendsr`: what holders of a privacy token get, likewise, each in a dialect of
     its own. `processors`: who hears of their callbacks. `standing` is asked in a thread, once a second.
-    `door`: what is refused besides what the gateway sees by itself.
+    `door`: what is refused besides what the gateway sees by itself. `pages`: web pages for people.
     """
     watch = Watch(standing)
     intake = Intake(config, writer, watch, door)
@@ -93,6 +94,7 @@ def build(
         *registry_routes(subjects),
         *gpc_routes(config.gpc_updated),
         *health_routes(writer, watch),
+        *pages,
     ]
 
     @asynccontextmanager

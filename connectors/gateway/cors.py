@@ -4,7 +4,7 @@ A page that sends events may do so with credentials, since `navigator.sendBeacon
 `credentials: "include"` always have them: then a browser accepts no `*`, only the page's own origin. What
 needs a token stays without: a page that was not given the token must not read customers with what the browser
 remembers, be it Basic or the cookie of a proxy. An origin that stands in the configuration by name is trusted
-with that as well.
+with that as well. Pages for people are read by nobody else.
 """
 
 from collections.abc import Sequence
@@ -13,12 +13,17 @@ from typing import Any, Final
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-GUARDED: Final = ("/v1/profiles/", "/v1/identity/", "/v1/reviews")  # what needs a token
+# what needs a token
+GUARDED: Final = ("/v1/profiles/", "/v1/identity/", "/v1/reviews", "/v1/subjects/")
+PAGES: Final = (
+    "/privacy",
+    "/assets/",
+)  # for people: no other page reads them, whatever the configuration says
 _PREFLIGHT_S = 86_400
 
 
 class Cors:
-    """Two sorts of paths, each with rules of its own."""
+    """Three sorts of paths, each with rules of its own."""
 
     def __init__(self, app: ASGIApp, origins: Sequence[str]) -> None:
         every = "*" in origins
@@ -41,7 +46,7 @@ class Cors:
         self._guarded = CORSMiddleware(app, allow_origins=origins, allow_credentials=not every, **common)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] != "http" or scope["path"].startswith(PAGES):
             await self._app(scope, receive, send)
         elif scope["path"].startswith(GUARDED):
             await self._guarded(scope, receive, send)

@@ -38,6 +38,9 @@ Code = Literal[
     "source_disabled",  # the write key is switched off
     "source_suspended",  # too many of its last events were invalid (`validate.reject_percent`)
     "profile_unknown",  # nobody has this identifier
+    "link_invalid",  # a link for no number of days, or in a language that we do not speak
+    "form_invalid",  # no form of a browser, or one without what its page put into it
+    "form_foreign",  # a form that another site sent
     "not_found",  # no such path
     "method_not_allowed",  # the path is there, the method is not
     "http_invalid",  # no HTTP/1.1
@@ -73,6 +76,7 @@ _STATUS: dict[str, int] = {
     "review_unknown": 404,
     "source_disabled": 404,
     "profile_unknown": 404,
+    "form_foreign": 403,
     "not_found": 404,
     "method_not_allowed": 405,
     "request_timeout": 408,

@@ -6,7 +6,7 @@ line in the log: which token (a fingerprint), what, and no personal data.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final, NamedTuple, Protocol, TypeVar
+from typing import Final, NamedTuple, Protocol, TypeVar, get_args
 
 import msgspec
 import structlog
@@ -18,9 +18,13 @@ from connectors.gateway.intake import read
 from connectors.gateway.refusals import Code, Refused, answer, later
 from connectors.gateway.routes import Endpoint, Routes, private
 from connectors.gateway.tokens import Reader, Tokens, privacy_holder
+from schemas.bilingual import Lang
 from schemas.errors import LogFull, Unreachable, Unusable
 
 log = structlog.get_logger()
+LINK_DAYS_MAX: Final = 90
+_DAYS: Final = frozenset(map(str, range(1, LINK_DAYS_MAX + 1)))
+_LANGS: Final[tuple[str, ...]] = get_args(Lang)
 
 BODY_BYTES: Final = 8_192
 BY_HAND: Final = ("correct", "restrict", "object", "move", "complain")  # what `ask` takes
@@ -98,6 +102,9 @@ class Rights(Protocol):
 
     def export(self, who: str) -> object: ...
 
+    def link(self, who: str, days: int, lang: Lang) -> str:
+        """Return a link into the privacy centre."""
+
 
 def subject_routes(tokens: Tokens, rights: Rights) -> Routes:
     """Return the routes for holders of a privacy token; their answers are for nobody on the way to keep."""
@@ -114,6 +121,7 @@ def subject_routes(tokens: Tokens, rights: Rights) -> Routes:
         ("GET", "/v1/subjects/{id:path}/requests", pages.requests),
         ("GET", "/v1/subjects/{id:path}/receipt", pages.receipt),
         ("GET", "/v1/subjects/{id:path}/export", pages.export),
+        ("POST", "/v1/subjects/{id:path}/link", pages.link),
     ]
     return private(routes)
 
@@ -202,6 +210,17 @@ class _Pages:
         who, named = self._asked(request)
         log.info("subject_read", token=who.fingerprint, what="export")
         return answer(await _ask(who, self._rights.export, named))
+
+    async def link(self, request: Request) -> Response:
+        who, named = self._asked(request)
+        days, lang = request.query_params.get("days", "7"), request.query_params.get("lang", "en")
+        if lang not in _LANGS or days not in _DAYS:
+            raise Refused(
+                "link_invalid",
+                f"expected `days` from 1 to {LINK_DAYS_MAX}, and `lang`: {' or '.join(_LANGS)}",
+            )
+        log.info("subject_link", token=who.fingerprint)
+        return answer({"link": await _ask(who, self._rights.link, named, int(days), lang)}, 201)
 
     def _asked(self, request: Request) -> tuple[Reader, str]:
         """Return who asks, and about whom."""

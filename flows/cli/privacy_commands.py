@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from flows.cli.options import AsJson, ConfigFile
+from flows.cli.subject_commands import Who
 from schemas import bilingual
 from schemas.config.toml import load
 
@@ -14,7 +15,7 @@ privacy = typer.Typer(no_args_is_help=True, help="What is done with personal dat
 
 @privacy.callback()
 def group() -> None:
-    """Stand for the group: one command alone would take its name."""
+    """What is done with personal data: a report, and the pages where customers rule over their own."""
 
 
 @privacy.command("report")
@@ -31,3 +32,16 @@ def privacy_report(
     from flows.cli.privacy_screen import report
 
     return report(load(config, secrets=False), html, lang, as_json=as_json)
+
+
+@privacy.command("link")
+def privacy_link(
+    who: Who,
+    days: Annotated[int, typer.Option(min=1, max=90, help="How long it is good for.")] = 7,
+    lang: Annotated[bilingual.Lang, typer.Option(help="The language that it opens in.")] = "en",
+    config: ConfigFile = None,
+) -> int:
+    """Print a link that lets a customer into the privacy centre, once. Hand it to nobody else."""
+    from flows.cli.privacy_screen import link
+
+    return link(load(config, secrets=False), who, days, lang)

@@ -9,6 +9,7 @@ from rich.text import Text
 from flows.cli.printing import console, folded, moment_or_nothing, moment_text, print_json
 from flows.runtime.deployment import Deployment
 from flows.services import privacy_report
+from flows.services.centre import links
 from flows.services.privacy_report import Report
 from schemas.bilingual import Lang
 from schemas.config import Config
@@ -110,3 +111,9 @@ def _print_retention(found: Report, out: Console) -> None:
         )
     if kept.behind:
         out.print("[bold red]what is too old is not removed in time[/]: look at the log of process `privacy`")
+
+
+def link(config: Config, who: str, days: int, lang: Lang) -> int:
+    """Print a link. Raises `Unusable`, `Unreachable`."""
+    print(links.make(Deployment(config), who, days=days, lang=lang))
+    return 0

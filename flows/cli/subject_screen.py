@@ -201,7 +201,8 @@ def _show(request: PrivacyRequest, as_json: bool) -> int:
 
 def status(config: Config, named: str, as_json: bool) -> int:
     """Print how far requests have come. Raises `Unusable`, `Unreachable`."""
-    found = [requests.plain(one) for one in requests.of(Deployment(config), named)]
+    deployment = Deployment(config)
+    found = [requests.opened(deployment, one) for one in requests.of(deployment, named)]
     if as_json:
         print_json(found)
         return 0

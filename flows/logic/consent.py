@@ -98,6 +98,26 @@ def is_one(name: str) -> bool:
     return name == NAME or name.startswith("consent.")
 
 
+def plain_words(traits: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the consents among these traits that hold nothing but yes and no. They are no data of the fields
+    that they are called after: `consent.email` is no address.
+
+    >>> plain_words({"consent.email": False, "consent.sms": {"news": "no"}, "consent.name": "Ana", "vip": 1})
+    {'consent.email': False, 'consent.sms': {'news': 'no'}}
+    """
+    return {
+        name: value
+        for name, value in traits.items()
+        if name.startswith(NAME) and is_one(name) and _is_plain_word(value)
+    }
+
+
+def _is_plain_word(value: Any) -> bool:
+    if type(value) is dict:
+        return bool(value) and all(map(_is_plain_word, value.values()))
+    return says(value) is not None
+
+
 def join(a: Entry, b: Entry) -> Entry:
     """Return the more restrictive of two statements; of two that are alike the newer one, then the larger
     text. Objects are joined key by key.

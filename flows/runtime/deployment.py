@@ -69,6 +69,8 @@ from state.sweep_records import SweepRecords
 if TYPE_CHECKING:
     from connectors.sinks.sink import Sink
     from connectors.wire.avro import AvroReader
+    from state.centre_links import LinkSigner
+    from state.centre_sessions import CentreSessions
     from state.directory.matches import RedisMatches
     from state.dsr_signing import DsrSigner
     from state.history.archive_files import Archive
@@ -329,6 +331,20 @@ class Deployment:
         opendsr = self.config.opendsr
         domain = urlsplit(opendsr.url).hostname or ""
         return DsrSigner(Path(opendsr.key), Path(opendsr.certificate), domain)
+
+    @cached_property
+    def centre_links(self) -> "LinkSigner":
+        """Makes and reads links into the privacy centre."""
+        from state.centre_links import LinkSigner
+
+        return LinkSigner(self.keys.sign)
+
+    @cached_property
+    def centre_sessions(self) -> "CentreSessions":
+        """The browsers that are in the privacy centre."""
+        from state.centre_sessions import CentreSessions
+
+        return CentreSessions(self.client, self.names)
 
     @cached_property
     def given_up(self) -> RedisGivenUp:

@@ -7,6 +7,7 @@ only.
 limited_values    what an option may be
 field_options     what an event must be
 consent_options   what customers are asked, and what follows
+centre_options    the pages where customers rule over their own data
 dsr_options       requests of other systems
 identity_options  who is one customer
 rules             what the profile looks like
@@ -16,6 +17,7 @@ connectors        where triggers go
 
 from typing import Any
 
+from schemas.config.centre_options import Called, Centre
 from schemas.config.connectors import (
     AnyConnector,
     Connector,
@@ -109,7 +111,9 @@ __all__ = [
     "AttributeName",
     "Backup",
     "BestAction",
+    "Called",
     "Category",
+    "Centre",
     "Churn",
     "Clusters",
     "Config",
@@ -192,6 +196,7 @@ class Config(Rules, frozen=True, kw_only=True, forbid_unknown_fields=True):
     entry: Entry = Entry()
     privacy: Privacy = Privacy()
     consent: Consent = Consent()
+    centre: Centre = Centre()
     rights: Rights = Rights()
     retention: Retention = Retention()
     opendsr: OpenDsr = OpenDsr()

@@ -20,6 +20,7 @@ Found = Iterator[tuple[Path, str]]
 _WINDOW_WAIT_MAX = Duration.parse("30s")
 # Entries: a tick comes each second, and a shard with nothing else to do commits, and so trims, every two.
 _LOG_MIN = 10
+_SESSION_MIN, _SESSION_MAX = Duration.parse("1m"), Duration.parse("12h")  # of a browser in the centre
 _THIS_MACHINE = ("127.0.0.1", "::1", "localhost")
 _KEPT_AT_LEAST = {
     "customers": Duration.parse("1d"),
@@ -35,6 +36,7 @@ def machinery_problems(config: Config) -> Found:
     """Yield (path, message) of what is wrong between one part of the deployment and another."""
     yield from _edges(config)
     yield from _gateway(config)
+    yield from _centre(config)
     yield from _room(config)
     yield from _plan(config)
     yield from _zones(config)
@@ -110,6 +112,28 @@ def _retention(config: Config) -> Found:
         kept: Duration | None = getattr(config.retention, name)
         if kept is not None and kept < least:
             yield ("retention", name), f"expected at least {least}, got {kept}; leave it out to keep them"
+
+
+def _centre(config: Config) -> Found:
+    public = config.gateway.public_url
+    if public:
+        url = urlsplit(public)
+        if url.scheme not in ("http", "https") or not url.hostname or url.path not in ("", "/"):
+            yield ("gateway", "public_url"), f"expected https://HOST without a path, got {public!r}"
+        elif url.scheme == "http" and url.hostname not in _THIS_MACHINE:
+            yield (
+                ("gateway", "public_url"),
+                f"expected https://, got {public!r}: what is held of customers would cross the network in"
+                " plain text",
+            )
+    session = config.centre.session
+    if not _SESSION_MIN <= session <= _SESSION_MAX:
+        yield ("centre", "session"), f"expected {_SESSION_MIN} to {_SESSION_MAX}, got {session}"
+    seen: set[str] = set()
+    for index, entry in enumerate(config.centre.called):
+        if entry.name in seen:
+            yield ("centre", "called", index, "name"), f"`{entry.name}` is called twice"
+        seen.add(entry.name)
 
 
 def _is_day(text: str) -> bool:

@@ -80,6 +80,8 @@ class Gateway(Table, frozen=True):
     """The HTTP side: events come in, profiles are read."""
 
     listen: Address = "127.0.0.1:8080"  # host:port
+    # how browsers reach it, such as `https://data.example.com`; empty: `listen`. Customers' links begin so
+    public_url: str = ""
     write_keys: tuple[WriteKey, ...] = (
         WriteKey(key=Secret("demo"), source="web"),
     )  # without one nobody can send

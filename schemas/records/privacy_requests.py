@@ -69,3 +69,4 @@ class PrivacyRequest(msgspec.Struct, array_like=True, frozen=True):
     begins_ms: int = 0  # erase: not before then, and until then it can be taken back
     internal: bool = False  # erase: receivers are not asked to delete
     proof: str = ""  # restrict, object: the message id of the consent that it came to
+    text: bytes = b""  # of other rights than `erase`: what the customer wrote, sealed under its data key

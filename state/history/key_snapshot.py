@@ -54,7 +54,8 @@ _LEFT_OUT = (
     b"{keys}:",
     b"{kek}:",
     b"{copy}:",
-)  # the keys of customers are kept apart, so that who is erased stays erased
+    b"{centre}:",
+)  # the keys of customers are kept apart, so that who is erased stays erased; what expires is not kept
 _decode_head = msgspec.msgpack.Decoder(Head).decode
 
 

@@ -45,6 +45,8 @@ class Names:
         self.held = p + b":{privacy}:held"  # hash: origin that retention must not erase -> since, by whom
         self.mandates = p + b":{privacy}:mandates"  # hash: id -> what another system asks
         self.open_mandates = p + b":{privacy}:mandates_open"  # set: ids of those that are not done
+        # links into the privacy centre that were used, and browsers that are in it; all of it expires
+        self.centre = p + b":{centre}:"
         # and who listens to changes: written to see that it has heard of all before
         self.barrier = p + b":{copy}:"
         # keys of origins and disabled endpoints
@@ -56,6 +58,12 @@ class Names:
         self.dead_deliveries = self.deliveries + b"dead"  # stream
         self.disabled = self.deliveries + b"disabled"  # hash: connector -> endpoint that answered 410
         self.delivered = self.deliveries + b"counts"  # hash: OUTCOME:CONNECTOR -> how many
+
+    def used_link(self, nonce: bytes) -> bytes:
+        return self.centre + b"used:" + nonce.hex().encode()
+
+    def centre_session(self, name: bytes) -> bytes:
+        return self.centre + b"session:" + name.hex().encode()
 
     def bucket(self, kind: bytes, identity: bytes, buckets: int) -> str:
         return (self.directory + kind + b"%d" % (int.from_bytes(identity[:4]) % buckets)).decode()

@@ -14,6 +14,7 @@ from connectors.gateway.callback_routes import Processors
 from connectors.gateway.identity_routes import Stewardship
 from connectors.gateway.opendsr_routes import OpenDsr
 from connectors.gateway.regulation_routes import Regulations
+from connectors.gateway.routes import Routes
 from connectors.gateway.subject_routes import Rights
 from schemas.config import Gateway, Secret, WriteKey
 from schemas.wire.events import RawEvent
@@ -57,6 +58,7 @@ class Client:
         regulations: Regulations | None = None,
         opendsr: OpenDsr | None = None,
         processors: Processors | None = None,
+        pages: Routes = [],  # noqa: B006  # never written to
     ) -> None:
         self.writer = MemoryWriter()
         application = build(
@@ -69,6 +71,7 @@ class Client:
             regulations=regulations,
             opendsr=opendsr,
             processors=processors,
+            pages=pages,
         )
         self.routes = [route for route in application.routes if isinstance(route, Route)]
         self._transport = httpx.ASGITransport(application)

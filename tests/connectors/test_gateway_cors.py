@@ -50,7 +50,14 @@ def test_a_page_may_send_with_credentials(client: Client, path: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/v1/profiles/user_id:u1", "/v1/identity/user_id:u1", "/v1/reviews", "/v1/reviews/x"]
+    "path",
+    [
+        "/v1/profiles/user_id:u1",
+        "/v1/identity/user_id:u1",
+        "/v1/reviews",
+        "/v1/reviews/x",
+        "/v1/subjects/user_id:u1/export",
+    ],
 )
 def test_what_needs_a_token_is_not_read_with_what_the_browser_remembers(client: Client, path: str) -> None:
     for answer in (preflight(client, path), client.get(path, headers={"origin": SHOP})):

@@ -8,6 +8,7 @@ from structlog.testing import capture_logs
 
 from connectors.gateway import Receipt
 from connectors.gateway.subject_routes import BY_HAND, Ask, Close, Erase, Say
+from schemas.bilingual import Lang
 from schemas.config import Secret
 from schemas.errors import Unreachable, Unusable
 from tests.connectors.gateway_kit import CONFIG, Client, gateway
@@ -84,6 +85,10 @@ class Rights:
         self._known(who)
         return {"customer": who}
 
+    def link(self, who: str, days: int, lang: Lang) -> str:
+        self._known(who)
+        return f"https://data.example.com/privacy/link/{days}-{lang}"
+
 
 @pytest.fixture
 def rights() -> Rights:
@@ -108,6 +113,7 @@ PATHS = [
     ("GET", "/v1/subjects/user_id:ana/consent"),
     ("POST", "/v1/subjects/user_id:ana/consent"),
     ("GET", "/v1/subjects"),
+    ("POST", "/v1/subjects/user_id:ana/link"),
 ]
 
 
@@ -136,6 +142,20 @@ def test_what_can_be_read(client: Client) -> None:
     assert client.get(f"{about}/export", headers=TOKEN).json() == {"customer": "user_id:ana"}
     receipt = client.get(f"{about}/receipt", headers=TOKEN)
     assert (receipt.content, receipt.headers["x-receipt-key"]) == (b'{"key":"k"}', "k")
+
+
+def test_an_app_gets_a_link_for_its_customer(client: Client) -> None:
+    path = "/v1/subjects/user_id:ana/link"
+    made = client.post(path, b"", key="privacy")
+    assert (made.status_code, made.json()["link"][-4:]) == (201, "7-en")
+    assert client.post(f"{path}?days=30&lang=zh", b"", key="privacy").json()["link"].endswith("/30-zh")
+    for query in ("days=x", "days=-1", "days=0", "days=91", "days=9999", "lang=fr", "days="):
+        answer = client.post(f"{path}?{query}", b"", key="privacy")
+        assert (answer.status_code, answer.json()["code"]) == (400, "link_invalid")
+    with capture_logs() as logs:
+        client.post(path, b"", key="privacy")
+    assert [entry["event"] for entry in logs] == ["subject_link"]
+    assert "/privacy/link/" not in str(logs)
 
 
 @pytest.mark.parametrize(

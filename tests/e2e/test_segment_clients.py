@@ -4,7 +4,7 @@ message into the log."""
 import json
 import shutil
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from segment.analytics.client import Client
 from schemas.errors import LogFull
 from tests.clients.install import environment
 from tests.connectors.gateway_server import Served, served, wait_for
+from tests.node_packages import fetched
 from tests.running import running
 
 KINDS = ["identify", "track", "page", "screen", "group", "alias"]
@@ -214,30 +215,6 @@ def browser_clients(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def node_client(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the published Node and browser clients in it."""
     return fetched(tmp_path_factory.mktemp("node"), NODE_PACKAGES)
-
-
-def fetched(folder: Path, packages: Sequence[str]) -> Path:
-    """The folder, with these packages in it."""
-    if not (shutil.which("npm") and shutil.which("node")):
-        pytest.skip("Node.js with npm is not installed here, so its clients cannot be had")
-    (folder / "package.json").write_text("{}")
-    install = [
-        "npm",
-        "install",
-        "--no-audit",
-        "--no-fund",
-        "--no-update-notifier",
-        "--ignore-scripts",
-        "--loglevel=error",
-        *packages,
-    ]
-    try:
-        done = subprocess.run(install, cwd=folder, capture_output=True, text=True, timeout=100, check=False)
-    except subprocess.TimeoutExpired:
-        pytest.skip("the npm registry does not answer, so its clients cannot be had")
-    if done.returncode != 0:
-        pytest.skip(f"npm cannot install the clients: {done.stderr.strip().splitlines()[-1:]}")
-    return folder
 
 
 def test_what_the_clients_publish_is_in_the_profile(tmp_path: Path, node_client: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from schemas.records.centre_sessions import CentreSession
 from schemas.records.consents import Consents, Word
 from schemas.records.customer_profile import (
     Fragment,
@@ -232,6 +233,7 @@ SAMPLES: dict[str, Any] = {
             begins_ms=NOW + 2,
             internal=True,
             proof="message-1",
+            text=b"sealed",
         ),
         Mandate(
             id="a7551968-d5d6-44b2-9831-815ac9017798",
@@ -272,6 +274,7 @@ SAMPLES: dict[str, Any] = {
             hour_erased=1,
         ),
         Hold(NOW, "command", "a dispute"),
+        CentreSession(A, "csrf", "zh", NOW, {"marketing": False}, NOW - 1),
         Tick(NOW),
         Announced("learn:churn", 4),
         Trigger(

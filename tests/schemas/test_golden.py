@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
+import schemas.records.centre_sessions
 import schemas.records.consents
 import schemas.records.customer_profile
 import schemas.records.identity_graph
@@ -52,6 +53,7 @@ NOT_KEPT = {
 }  # in memory, or an answer
 MODULES = (
     schemas.wire.events,
+    schemas.records.centre_sessions,
     schemas.records.consents,
     schemas.records.identity_graph,
     schemas.records.journal,

@@ -115,6 +115,28 @@ def found(text: str, environment: dict[str, str] | None = None) -> list[str]:
             "line 1: gateway.steward_tokens[0]: a write key or another token is the same",
         ),
         (
+            "gateway.public_url = 'data.example.com'",
+            "line 1: gateway.public_url: expected https://HOST without a path, got 'data.example.com'",
+        ),
+        (
+            "gateway.public_url = 'https://example.com/privacy'",
+            "line 1: gateway.public_url: expected https://HOST without a path, got"
+            " 'https://example.com/privacy'",
+        ),
+        (
+            "gateway.public_url = 'http://data.example.com'",
+            "line 1: gateway.public_url: expected https://, got 'http://data.example.com': what is held of"
+            " customers would cross the network in plain text",
+        ),
+        ("centre.session = '13h'", "line 1: centre.session: expected 1m to 12h, got 13h"),
+        ("centre.session = '10s'", "line 1: centre.session: expected 1m to 12h, got 10s"),
+        ("centre.version = ''", "line 1: centre.version: expected text of 1 to 64 characters, got ''"),
+        (
+            "[[centre.called]]\nname = 'x'\nen = 'a'\nzh = 'b'\n"
+            "[[centre.called]]\nname = 'x'\nen = 'a'\nzh = 'b'",
+            "line 6: centre.called[1].name: `x` is called twice",
+        ),
+        (
             "gateway.privacy_tokens = ['demo-read']",
             "line 1: gateway.privacy_tokens[0]: a write key or another token is the same",
         ),

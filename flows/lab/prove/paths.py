@@ -49,6 +49,7 @@ WAYS: Final[tuple[Way, ...]] = (
     Way("rights of customers, over HTTP", ways_of_others.rights),
     Way("requests of controllers (OpenDSR)", ways_of_others.opendsr),
     Way("regulations", ways_of_others.regulations),
+    Way("the privacy centre", ways_within.centre),
     Way("another key for all that is sealed", ways_within.rotations, people=0),
     Way("a rebuild from the archive", ways_within.rebuilds, people=0),
 )

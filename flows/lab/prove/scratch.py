@@ -147,7 +147,7 @@ class Scratch:
         sent = {"content-type": "application/json"} | {
             name.replace("_", "-"): value for name, value in headers.items()
         }
-        return self._noted(self.http.post(path, content=content, auth=(key, ""), headers=sent))
+        return self.noted(self.http.post(path, content=content, auth=(key, ""), headers=sent))
 
     def batch(self, messages: Sequence[Mapping[str, Any]], key: str = KEY, **more: Any) -> int:
         """Send a batch, and return how many events it has. Raises `Unreachable` where it is not taken."""
@@ -158,7 +158,7 @@ class Scratch:
 
     def get(self, path: str, token: str) -> httpx.Response:
         """Read something at the gateway; its answer is searched."""
-        return self._noted(self.http.get(path, auth=(token, "")))
+        return self.noted(self.http.get(path, auth=(token, "")))
 
     def steward(self, path: str) -> Any:
         """Read what stewards see in the clear: that is what it is for, and it is not searched."""
@@ -214,7 +214,8 @@ class Scratch:
         behind = status.overview(deployment).status.behind
         return not unread and not any(row.entries for row in behind if not row.reader.startswith("learn"))
 
-    def _noted(self, answer: httpx.Response) -> httpx.Response:
+    def noted(self, answer: httpx.Response) -> httpx.Response:
+        """Have an answer searched."""
         head = "\n".join(f"{name}: {value}" for name, value in answer.headers.items())
         self.answers.append(head.encode() + b"\n\n" + answer.content)
         return answer

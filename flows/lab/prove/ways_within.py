@@ -1,13 +1,18 @@
 """The ways within a deployment and out of it: matching, stewards, triggers, and what is built again."""
 
-from typing import Any
+import re
+from typing import Any, Final
 
+import httpx
 import msgspec
 
 from flows.lab.prove.arrivals import sealed
 from flows.lab.prove.messages import ORDER, identify, properties_of, track, traits_of, unlisted
 from flows.lab.prove.personal_values import Person
 from flows.lab.prove.scratch import CRM_KEY, KEY, STEWARD, Scratch
+from flows.services.subjects import requests
+
+_CSRF: Final = re.compile(r'name="csrf" value="([^"]+)"')
 
 # --- people who are one, and people who decide
 
@@ -148,6 +153,38 @@ def erasures(scratch: Scratch, people: list[Person]) -> int:
     scratch.command("subject", "complain", f"phone:{other['mobile']}", "--reason", why)
     scratch.command("subject", "status", f"user_id:{other['user_id']}")
     return int("done" in done) + sealed(scratch, [other])
+
+
+def centre(scratch: Scratch, people: list[Person]) -> int:
+    """Customers look at what is held, choose, and write what is to be corrected. What pages show masked is
+    searched; what they wrote is shown to them as they wrote it, and exports are in the clear on purpose."""
+    scratch.batch([identify(person, f"centre-{at}", at) for at, person in enumerate(people)])
+    scratch.settle()
+    for person in people:
+        link = scratch.command("privacy", "link", f"user_id:{person['user_id']}", "--lang", "zh").strip()
+        root = f"{link.partition('/privacy/')[0]}/privacy"
+        with httpx.Client(timeout=30) as browser:
+            scratch.noted(browser.get(f"{link}{person['email']}"))
+            browser.post(link, headers={"content-type": "application/x-www-form-urlencoded"})
+            for page in ("", "/choices", "/data", "/requests", "/erase", f"/{person['email']}"):
+                scratch.noted(browser.get(root + page))
+            csrf = _CSRF.findall(browser.get(root).text)[0]
+            written = " ".join(person[name] for name in person.values)
+            for path, form in (
+                ("/requests", {"right": "correct", "text": written}),
+                ("/requests", {"right": written, "text": "x"}),
+                ("/choices", {"switch": f"{person['email']}=no"}),
+                ("/choices", {"switch": "marketing.location=no"}),
+            ):
+                answer = browser.post(root + path, data={"csrf": csrf} | form)
+                if "text" not in form:
+                    scratch.noted(answer)
+            browser.get(f"{root}/download/data.json")
+    scratch.settle()
+    deployment = scratch.deployment
+    asked = [one for one in requests.everything(deployment, unfinished=True) if one.text]
+    texts = " ".join(requests.text_of(deployment, one) for one in asked)
+    return sum(person[name] in texts for person in people for name in person.values)
 
 
 def rotations(scratch: Scratch, _nobody: list[Person]) -> int:

@@ -163,12 +163,9 @@ class Validator:
                 return refused
             properties = refused
         sensitive: dict[str, Any] = {}
-        record = self._record(traits) if traits else {}  # as stated: matching has normal forms of its own
-        taken = self._entry.take(traits, message.context, raw.received_ms) if traits else None
-        traits = _apart(taken.traits if taken else traits, self._of_traits, "", sensitive)
-        if taken is not None:
-            traits |= _marks(taken, self._of_traits, sensitive)
-            traits |= taken.attributes
+        record: dict[str, str] = {}
+        if traits:
+            traits, record = self._traits(traits, message.context, raw.received_ms, sensitive)
         dropped: dict[str, Any] = {}  # what is sensitive in a property, or of a group, is not kept at all
         properties = _apart(properties, self._of_properties, "", dropped)
         company = _apart(company, self._of_groups, "", dropped)
@@ -188,6 +185,26 @@ class Validator:
             removed={NAME: len(dropped)} if dropped else {},
         )
         return Stated(message, group, company, event)
+
+    def _traits(
+        self,
+        stated: dict[str, Any],
+        context: dict[str, Any] | None,
+        received_ms: int,
+        sensitive: dict[str, Any],
+    ) -> tuple[dict[str, Any], dict[str, str]]:
+        """The traits after the check, without what is sensitive, which goes there; and the record for
+        matching, as stated: it has normal forms of its own."""
+        words = consent.plain_words(stated)
+        if words:
+            stated = {name: value for name, value in stated.items() if name not in words}
+        record = self._record(stated)
+        taken = self._entry.take(stated, context, received_ms)
+        traits = _apart(taken.traits if taken else stated, self._of_traits, "", sensitive)
+        if taken is not None:
+            traits |= _marks(taken, self._of_traits, sensitive)
+            traits |= taken.attributes
+        return traits | words if words else traits, record
 
     def _checked(self, stated: Stated, raw: RawEvent) -> Checked:
         """The event, without the personal data that its values tell."""

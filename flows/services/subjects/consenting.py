@@ -78,8 +78,13 @@ class Said(msgspec.Struct, frozen=True):
 
 def said(deployment: Deployment, who: str) -> Said:
     """Return what a customer allows now. Raises `Unusable` where nobody is known so, `Unreachable`."""
+    rules = ConsentRules(deployment.config, deployment.validator().categories)
+    return judged(deployment, rules, who)
+
+
+def judged(deployment: Deployment, rules: ConsentRules, who: str) -> Said:
+    """Return the same, for who has the rules at hand."""
     config = deployment.config
-    rules = ConsentRules(config, deployment.validator().categories)
     with reported():
         root = known(deployment, who)
         [standing] = deployment.directory.standings([root])

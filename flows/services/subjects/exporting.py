@@ -60,7 +60,7 @@ def export(deployment: Deployment, who: str) -> dict[str, Any]:
             "decisions": [msgspec.structs.asdict(one) for one in _decisions(deployment, origins)],
             "waiting_to_be_sent": [msgspec.structs.asdict(one) for one in _waiting(deployment, origins)],
             "recipients": _recipients(deployment),
-            "requests": [requests.plain(one) for one in requests.of(deployment, found.customer)],
+            "requests": [requests.opened(deployment, one) for one in requests.of(deployment, found.customer)],
             "events": list(_events(deployment, hashes)),
         }
 

@@ -6,7 +6,9 @@ from typing import cast
 from connectors.gateway.regulation_routes import Regulation, Wanted
 from connectors.gateway.subject_routes import Ask, Close, Erase, Receipt, Say
 from flows.runtime.deployment import Deployment
+from flows.services.centre import links
 from flows.services.subjects import consenting, exporting, hearing, objecting, opendsr, regulations, requests
+from schemas.bilingual import Lang
 from schemas.records.privacy_requests import Right
 from state.redis.client import reported
 
@@ -61,7 +63,10 @@ class RightsDesk:
         return [requests.plain(one) for one in requests.everything(self._deployment, unfinished=unfinished)]
 
     def requests(self, named: str) -> list[object]:
-        return [requests.plain(one) for one in requests.of(self._deployment, named)]
+        return [requests.opened(self._deployment, one) for one in requests.of(self._deployment, named)]
+
+    def link(self, who: str, days: int, lang: Lang) -> str:
+        return links.make(self._deployment, who, days=days, lang=lang)
 
     def receipt(self, named: str) -> Receipt:
         return Receipt(requests.receipt(self._deployment, named), self._deployment.receipt_signer.public)

@@ -23,6 +23,8 @@ from state.redis.client import reported
 
 POLL_S: Final = 0.1
 NOTE_MAX: Final = 256  # characters
+TEXT_MAX: Final = 2_000
+_TEXT: Final = "$request"  # what it is sealed as; no field of a customer can have this name
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -126,16 +128,20 @@ def ask(
     *,
     by: str,
     note: str = "",
+    text: str = "",
     proof: str = "",
     done: bool = False,
 ) -> Asked:
     """Ask for what people do by hand: a correction, a restriction, an objection, a move of the data, or a
-    complaint. The request has a date by which it is due. `proof`: the message id of what was said for it
-    already; `done`: which is all of it. Raises `Unusable` where nobody is known so, `Unreachable`."""
+    complaint. The request has a date by which it is due. `text`: the customer's own words, personal data and
+    all: they are sealed, and unreadable once the customer is erased. `proof`: the message id of what was said
+    for it already; `done`: which is all of it. Raises `Unusable` where nobody is known so, `Unreachable`."""
     with reported():
         root = customer(deployment, who)
         name = f"{right}-{text_id(root)}-{time.time_ns() // 1_000_000}"
         request = _request(deployment, name, right, root, by, note)
+        if text:
+            request = msgspec.structs.replace(request, text=_sealed(deployment, who, root, text))
         asked = _add(deployment, msgspec.structs.replace(request, proof=proof))
         if not done or asked.already:
             return asked
@@ -143,6 +149,25 @@ def ask(
         closed = msgspec.structs.replace(asked.request, step=Step.DONE, times=times)
         deployment.privacy_requests.save(asked.request, closed, finished=True)
         return Asked(closed, already=False)
+
+
+def _sealed(deployment: Deployment, who: str, root: bytes, text: str) -> bytes:
+    deployment.data_keys.of([root], create=True)
+    [key] = deployment.data_keys.current([root])
+    if key is None:
+        raise Unusable(f"{who} was erased, or is being erased: nothing can be asked any more")
+    return key.seal(_TEXT, text[:TEXT_MAX].encode())
+
+
+def text_of(deployment: Deployment, request: PrivacyRequest) -> str:
+    """Return what the customer wrote; nothing where nothing was written, or the customer was erased since.
+    Raises `Unreachable`."""
+    if not request.text:
+        return ""
+    with reported():
+        [key] = deployment.data_keys.current([request.customer])
+    plain = key.open(_TEXT, request.text) if key is not None else None
+    return "" if plain is None else plain.decode()
 
 
 def close(deployment: Deployment, name: str, *, done: bool, note: str) -> PrivacyRequest:
@@ -255,6 +280,12 @@ def everything(deployment: Deployment, *, unfinished: bool) -> list[PrivacyReque
     with reported():
         requests = deployment.privacy_requests
         return requests.unfinished() if unfinished else requests.everything()
+
+
+def opened(deployment: Deployment, request: PrivacyRequest) -> dict[str, Any]:
+    """Return `plain` with what the customer wrote. Raises `Unreachable`."""
+    text = text_of(deployment, request)
+    return {**plain(request), "text": text} if text else plain(request)
 
 
 def plain(request: PrivacyRequest) -> dict[str, Any]:

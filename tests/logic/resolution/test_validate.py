@@ -428,6 +428,28 @@ def test_a_banner_that_calls_a_category_by_a_name_is_cleaned() -> None:
     assert "ana@example.org" not in repr((found.stamps, found.said, found.traits))
 
 
+@pytest.mark.parametrize(
+    "thing", ["email", "phone", "name", "marketing.email", "marketing.city", "mail.address"]
+)
+@pytest.mark.parametrize("word", [False, True, "denied", "同意", 0])
+def test_a_word_on_a_channel_is_no_value_of_the_field_that_is_called_so(thing: str, word: Any) -> None:
+    granted = word in (True, "同意")
+    found = accepted(message(type="identify", traits={f"consent.{thing}": word, "email": "a@x.de"}))
+    assert found.said == {thing: granted}
+    assert unmarked(found.traits) == {f"consent.{thing}": word}
+    assert found.sensitive == {"email": "a@x.de"}
+    inside: Any = word
+    for name in reversed(thing.split(".")):
+        inside = {name: inside}
+    assert accepted(message(type="identify", traits={"consent": inside})).said == {thing: granted}
+
+
+@pytest.mark.parametrize("name", ["consent.email", "consent.contact.email"])
+def test_personal_data_called_a_consent_is_sealed_all_the_same(name: str) -> None:
+    found = accepted(message(type="identify", traits={name: "a@x.de", "consent.sms": False}))
+    assert (unmarked(found.traits), found.sensitive) == ({"consent.sms": False}, {name: "a@x.de"})
+
+
 def test_personal_data_in_properties_is_not_kept_but_a_products_name_is() -> None:
     found = accepted(
         message(properties={"name": "Tee", "email": "a@x.de", "lines": [[{"card": "4111"}]], "total": 3})
