@@ -13,7 +13,7 @@ from flows.services.centre import links
 from flows.services.centre.choices import BY, Choosing
 from flows.services.centre.holdings import holding
 from flows.services.pages.subject_page import page
-from flows.services.subjects import exporting, requests
+from flows.services.subjects import exporting, objecting, requests
 from schemas.bilingual import Lang
 from schemas.errors import ConfigError
 from schemas.records.privacy_requests import STEPS, PrivacyRequest, Step
@@ -60,7 +60,7 @@ class CentreDesk:
         return [self._shown(request) for request in newest]
 
     def ask(self, visit: Visit, right: Asking, text: str) -> None:
-        requests.ask(self._deployment, right, visit.customer, by=BY, text=text)
+        objecting.ask(self._deployment, right, visit.customer, by=BY, text=text)
 
     def erase(self, visit: Visit) -> None:
         requests.erase(self._deployment, visit.customer, by=BY)

@@ -160,6 +160,8 @@ class Erasing:
             members, identifiers = parts.ledger.members(parts.directory.root(request.customer))
             if not members:
                 return self._at(request, Step.DONE, note="nobody is known by this id")
+            if not request.unheard_since_ms and not request.again and self._is_held(members):
+                return None  # another system asked for it: it waits until they are released
             users = _users(identifiers)
             return _replace(request, origins=members, users=users, shards=self._shards(members))
         if not request.unheard_since_ms or erased:
@@ -180,7 +182,7 @@ class Erasing:
             return "this lay for too long, or the clock has jumped: nothing was erased", None
         root = parts.directory.root(request.customer)
         members, _ = parts.ledger.members(root)
-        if not set(members).isdisjoint(parts.held()):
+        if self._is_held(members):
             return "the customer is on hold: nothing was erased", None
         found, log_end = look(
             parts.directory, parts.shards, parts.shard_count, root, members, request.unheard_since_ms
@@ -192,6 +194,9 @@ class Erasing:
         if self._has_waited(request, UNSURE_S):
             return "nobody can tell when the customer was heard of: nothing was erased", None
         return "", None
+
+    def _is_held(self, members: Sequence[bytes]) -> bool:
+        return not set(members).isdisjoint(self._parts.held())
 
     def _detach(self, request: PrivacyRequest, log_end: int | None = None) -> PrivacyRequest:
         """`log_end`: the last entry that the log of the customer's shard may have. Raises `Stale` where it

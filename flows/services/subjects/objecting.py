@@ -15,7 +15,14 @@ from schemas.records.privacy_requests import Right
 
 
 def ask(
-    deployment: Deployment, right: Right, who: str, *, by: str, note: str = "", purposes: Sequence[str] = ()
+    deployment: Deployment,
+    right: Right,
+    who: str,
+    *,
+    by: str,
+    note: str = "",
+    text: str = "",
+    purposes: Sequence[str] = (),
 ) -> Asked:
     """Ask for what `requests.ask` takes; of an objection or a restriction the consent is in the raw log when
     this returns. `purposes`: of an objection alone. Raises `Unusable` where nobody is known so, and for a
@@ -23,11 +30,11 @@ def ask(
     if right not in ("object", "restrict"):
         if purposes:
             raise Unusable(f"purposes are those of an objection; {right} names none")
-        return requests.ask(deployment, right, who, by=by, note=note)
+        return requests.ask(deployment, right, who, by=by, note=note, text=text)
     refused = _refused(deployment, right, purposes)
     proof = consenting.say(deployment, who, dict.fromkeys(refused, False), by=by)
     done = right == "object"
-    return requests.ask(deployment, right, who, by=by, note=note, proof=proof, done=done)
+    return requests.ask(deployment, right, who, by=by, note=note, text=text, proof=proof, done=done)
 
 
 def _refused(deployment: Deployment, right: Right, purposes: Sequence[str]) -> Sequence[str]:

@@ -14,6 +14,7 @@ from flows.privacy import a_round
 from flows.runtime.deployment import Deployment
 from flows.runtime.windows import Window
 from flows.services import rebuild, switching
+from flows.services.retention import holds
 from flows.services.subjects import requests
 from flows.services.subjects.mandates import Carrying, Parts, carrying_of
 from flows.services.subjects.notifying import Notifying
@@ -150,6 +151,21 @@ def test_an_internal_deletion_asks_no_receiver(site: Erased, client: Client, kin
     [request] = site.deployment.privacy_requests.everything()
     assert (request.step, request.internal, request.answers["crm"].said) == (Step.DONE, True, "off")
     assert len(site.deployment.directory.suppressed()) == (kind != "DELETE_INTERNAL")
+
+
+def test_who_is_on_hold_is_erased_once_released(site: Erased, client: Client) -> None:
+    site.say(identify("ana", "ana@example.org"), identify("bea", "bea@example.org"))
+    site.settle()
+    holds.hold(site.deployment, "user_id:ana", by="desk")
+    name = regulated(client, "SUPPRESS_WITH_DELETE", "ana", "bea")
+    with pytest.raises(AssertionError, match="something still waits"):
+        privacy(site, rounds=6)
+    assert (known(site, "ana"), known(site, "bea")) == (True, False)
+    assert status(client, name)["overallStatus"] == "RUNNING"
+    holds.release(site.deployment, "user_id:ana")
+    privacy(site)
+    assert not known(site, "ana")
+    assert status(client, name)["overallStatus"] == "FINISHED"
 
 
 def test_what_came_in_before_is_deleted_too(site: Erased, client: Client) -> None:
