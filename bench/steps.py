@@ -102,7 +102,8 @@ def measure(config: Config, total: int) -> dict[str, float]:
         clock_ms=lambda: int(time.time() * 1000),
     )
     # steps inside a step
-    resolver._groups = timed("resolve.pack", resolver._groups)  # type: ignore[method-assign]
+    drafting = resolver._drafting
+    drafting.groups = timed("resolve.pack", drafting.groups)  # type: ignore[method-assign]
     resolver._patiently = timed("resolve.commit", resolver._patiently)  # type: ignore[method-assign]
     poll, judge, commit = (
         timed("resolve.read", windows.poll),

@@ -7,10 +7,10 @@ to go on.
 
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 import structlog
@@ -24,6 +24,7 @@ from flows.logic.resolution.identity_orders import OrderReader
 from flows.logic.resolution.joint_window import Joint, group
 from flows.logic.resolution.validation import Validator
 from flows.runtime.archived_windows import WindowPacker
+from flows.runtime.drafting import Drafting
 from flows.runtime.engine import Stop, run_flow
 from flows.runtime.limits import RejectBrake
 from flows.runtime.patience import patiently
@@ -34,10 +35,9 @@ from flows.runtime.windows import Judged, Window, Windows
 from schemas import metrics
 from schemas.config import Config
 from schemas.errors import Fenced, LogFull, Stale
-from schemas.records.identity_graph import Group, Order, Routed, WindowCommit, WindowResult, text_id
-from schemas.wire.events import DeadLetter, Fact, Reject
+from schemas.records.identity_graph import Group, Order, WindowCommit, WindowResult, text_id
+from schemas.wire.events import DeadLetter, Reject
 from state.directory.directory_protocol import Directory
-from state.directory.matches import SEALED_AS
 from state.keys import DataKeys, LogSeal
 from state.redis.client import INFRASTRUCTURE
 
@@ -55,13 +55,7 @@ ALIAS_OF_USERS = Reject(
     "an event",
 )
 SAY_AFTER_S, SAY_EVERY_S = 5.0, 60.0  # that a window finds no room, and where
-KNOWN_MAX = 500_000  # user ids whose plain value this worker has already sealed into the sensitive record
-# of a group: indexes of its events, their facts, what of each is personal
-_Draft = tuple[list[int], Group, list[dict[str, Any]]]
-_NOTHING: list[str] = []
-_NONE: Set[int] = frozenset()
 _encode = msgspec.msgpack.Encoder().encode
-_encode_json = msgspec.json.Encoder().encode
 
 
 class Resolver:
@@ -87,7 +81,6 @@ class Resolver:
         self._validator = validator
         self._consents = ConsentRules(config, validator.categories)
         self._directory = directory
-        self._spoken = directory.has_consents()
         self._keys = keys
         self._seal = seal
         self._stop = stop
@@ -99,7 +92,7 @@ class Resolver:
         self._suspended = frozenset(directory.suspended())
         self._erasures = directory.erasures()
         self._suppressed = directory.suppressed()  # as of then
-        self._known: set[bytes] = set()
+        self._drafting = Drafting(self._consents, directory, keys)
         self._committed = dict(positions or {})
         self._content: WindowPacker | None = None
         if config.archive.enabled:
@@ -188,7 +181,7 @@ class Resolver:
                 orders,
                 suppressed=judged.suppressed,
             )
-            groups, _ = self._groups(part, now, plan_all=True)
+            groups, _ = self._drafting.groups(part, now, plan_all=True)
             if self._content is not None:
                 self._content(part, _window_commit(part, groups))
             return part
@@ -261,7 +254,7 @@ class Resolver:
             received = max((event.received_ms for event in window.events), default=0)
             try:
                 dead = [self._letter(window, index, reject, now) for index, reject in judged.rejects]
-                sealed = self._patiently(partial(self._groups, judged, now, plan_all=attempt > 0))
+                sealed = self._patiently(partial(self._drafting.groups, judged, now, plan_all=attempt > 0))
                 if sealed is None:
                     return None
                 groups, news = sealed
@@ -275,9 +268,9 @@ class Resolver:
                 continue
             if result is None:
                 return None
-            self._remember(news)
+            self._drafting.remember(news)
             self._note(judged)
-            self._spoken = self._spoken or bool(commit.puts)
+            self._drafting.spoken = self._drafting.spoken or bool(commit.puts)
             self._committed[window.partition] = window.after
             if result.suspended:
                 self._say_suspended()
@@ -288,12 +281,12 @@ class Resolver:
     def _catch_up(self, judged: Judged) -> None:
         """Make the window again, by what is suspended and who is erased now: of who comes back the plain user
         id is not known any more."""
-        self._spoken = self._directory.has_consents()
+        self._drafting.spoken = self._directory.has_consents()
         self._suspended = frozenset(self._directory.suspended())
         erasures = self._directory.erasures()
         if erasures != self._erasures:
             self._erasures = erasures
-            self._known.clear()
+            self._drafting.known.clear()
             self._keys.forget()
             if self._content is not None:
                 self._content.forget()
@@ -327,7 +320,7 @@ class Resolver:
         A directory that came back without its last windows would otherwise be noticed by the next event only.
         """
         self._suspended = frozenset(self._directory.suspended())
-        self._spoken = self._spoken or self._directory.has_consents()
+        self._drafting.spoken = self._drafting.spoken or self._directory.has_consents()
         offsets = self._directory.offsets() if self._committed else {}
         for partition, after in self._committed.items():
             if offsets.get(partition, START) != after:
@@ -343,126 +336,6 @@ class Resolver:
 
     def _patiently(self, step: Callable[[], Made]) -> Made | None:
         return patiently(step, self._stop.wait, _Waits())
-
-    def _groups(self, judged: Judged, now: int, plan_all: bool) -> tuple[list[Group], list[bytes]]:
-        """Return the window's groups with packed facts, personal data sealed for the origin where a plan says
-        that it lands; and the user ids whose plain value is sealed now.
-
-        A plan of the groups with personal data alone is nearly always right. It is not where another group of
-        the same window takes one of their identifiers first (two users of one device): then the whole window
-        has to be planned.
-        """
-        drafts, news = self._drafted(judged, None)
-        judged.ruling = None
-        if self._spoken or not self._consents.are_idle(judged.checked):
-            survey = self._directory.survey([routed for _, routed, _ in drafts], fresh=plan_all)
-            indexes = [index for joint, _, _ in drafts for index in joint]
-            ruling = self._consents.rule(judged.checked, indexes, survey.origins, survey.standings)
-            judged.ruling = ruling
-            if ruling.events or ruling.dropped:
-                drafts, news = self._drafted(judged, ruling)
-            landing = dict(zip(indexes, survey.origins, strict=True))
-            unsure = {index for index, known in zip(indexes, survey.known, strict=True) if not known}
-            _expect(drafts, landing, unsure, {put.field for put in ruling.puts})
-        else:
-            landing = self._landing(judged, drafts, plan_all)
-        self._pack(judged, drafts, landing, now)
-        return [routed for _, routed, _ in drafts], news
-
-    def _drafted(self, judged: Judged, ruling: Ruling | None) -> tuple[list[_Draft], list[bytes]]:
-        """Return each group with facts that are not packed yet, and the personal data of each; and the user
-        ids whose plain value is among it. `ruling`: what customers do not allow is left out."""
-        drafts: list[_Draft] = []
-        news: list[bytes] = []
-        known = self._known
-        for joint in judged.groups:
-            anchors = {identifier: at for at, identifier in enumerate(joint.identifiers)}
-            facts: list[Routed] = []
-            secrets: list[dict[str, Any]] = []
-            for index in joint:
-                event = judged.checked[index]
-                strongest = event.identifiers[0]
-                if ruling is not None:
-                    if index in ruling.dropped:
-                        facts.append(Routed(anchors[strongest], b""))
-                        secrets.append({})
-                        continue
-                    event = ruling.events.get(index, event)
-                secret = event.sensitive
-                if event.user_id is not None and strongest.strength == 0 and strongest.hash not in known:
-                    secret = {**secret, "user_id": event.user_id}
-                    news.append(strongest.hash)
-                facts.append(Routed(anchors[strongest], b""))
-                secrets.append(secret)
-            drafts.append((joint, Group(joint.identifiers, facts), secrets))
-        return drafts, news
-
-    def _landing(self, judged: Judged, drafts: Sequence[_Draft], plan_all: bool) -> dict[int, bytes]:
-        """Return the origin where each event of the planned groups lands, by its index."""
-        checked = judged.checked
-        planned = [
-            (joint, routed)
-            for joint, routed, secrets in drafts
-            if plan_all or any(secrets) or any(checked[index].record for index in joint)
-        ]
-        origins = iter(self._directory.plan([routed for _, routed in planned]) if planned else ())
-        return {index: next(origins) for joint, _ in planned for index in joint}
-
-    def _pack(self, judged: Judged, drafts: Sequence[_Draft], landing: Mapping[int, bytes], now: int) -> None:
-        """Seal what is personal, and pack the facts."""
-        checked = judged.checked
-        if judged.ruling is not None and judged.ruling.events:
-            checked = [judged.ruling.events.get(index, event) for index, event in enumerate(checked)]
-        refused = judged.ruling.refused if judged.ruling is not None else None
-        repeated = judged.ruling.repeated if judged.ruling is not None else _NONE
-        dropped = judged.ruling.dropped if judged.ruling is not None else _NONE
-        sealing = {
-            landing[index]
-            for joint, _, secrets in drafts
-            for index, secret in zip(joint, secrets, strict=True)
-            if secret or (checked[index].record and index not in dropped)
-        }
-        keys = self._keys.of(sealing, create=True) if sealing else {}
-        if len(keys) < len(sealing):
-            raise Stale(f"somebody was erased since a window of {judged.window.partition} was planned")
-        for joint, routed, secrets in drafts:
-            for index, fact, secret in zip(joint, routed.facts, secrets, strict=True):
-                if index in dropped:
-                    continue
-                event = checked[index]
-                sealed: dict[str, bytes] = {}
-                if secret or event.record:
-                    fact.expected = landing[index]
-                    key = keys[fact.expected]
-                    if event.record:
-                        fact.match = key.seal(SEALED_AS, _encode(event.record))
-                    sealed = {name: key.seal(name, _encode_json(value)) for name, value in secret.items()}
-                traits = event.traits
-                if event.stamps and index not in repeated:
-                    traits = traits | event.stamps
-                fact.payload = _encode(
-                    Fact(
-                        type=event.type,
-                        name=event.name,
-                        time_ms=event.time_ms,
-                        received_ms=event.received_ms,
-                        resolved_ms=now,
-                        message=event.message,
-                        channel=event.channel,
-                        subject=event.identifiers[0].hash,
-                        properties=event.properties,
-                        traits=traits,
-                        sealed=sealed,
-                        content=event.content,
-                        backfill=event.backfill,
-                        refused=refused.get(index, _NOTHING) if refused else _NOTHING,
-                    )
-                )
-
-    def _remember(self, news: Iterable[bytes]) -> None:
-        if len(self._known) > KNOWN_MAX:
-            self._known.clear()
-        self._known.update(news)
 
     def _note(self, judged: Judged) -> None:
         """Count what looks like personal data; nothing of events of which customers refuse something."""
@@ -501,17 +374,6 @@ def _window_commit(judged: Judged, groups: list[Group]) -> WindowCommit:
         rejected={},
         orders=[order for _, order in judged.orders],
     )
-
-
-def _expect(
-    drafts: Sequence[_Draft], landing: Mapping[int, bytes], unsure: Set[int], spoken: Set[bytes]
-) -> None:
-    """Have the directory say that facts land where they were judged: those that we do not know from memory,
-    and those of origins that say something about consent."""
-    for joint, routed, _ in drafts:
-        for index, fact in zip(joint, routed.facts, strict=True):
-            if index in unsure or landing[index] in spoken:
-                fact.expected = landing[index]
 
 
 def _add_consents(commit: WindowCommit, ruling: Ruling | None) -> None:

@@ -14,6 +14,7 @@ from connectors.raw.log import START
 from flows import resolve
 from flows.logic.resolution.identity_orders import OrderReader
 from flows.resolve import Resolver, dataflow
+from flows.runtime.drafting import Drafting
 from flows.runtime.engine import Stop
 from flows.runtime.windows import Windows
 from schemas.config import Archive, Config
@@ -221,7 +222,7 @@ def test_what_is_no_event_ends_the_flow_with_its_place(
     redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     site = fresh(redis_url)
-    monkeypatch.setattr(Resolver, "_groups", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr(Drafting, "groups", lambda *_, **__: 1 / 0)
     with pytest.raises(
         Fatal,
         match=r"a window of events/0 cannot be committed: ZeroDivisionError at .*"

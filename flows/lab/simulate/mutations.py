@@ -41,6 +41,7 @@ from flows.logic.shard.quarantine import Careful
 from flows.logic.shard.state import ShardState
 from flows.profile import Worker
 from flows.resolve import Resolver
+from flows.runtime.drafting import Drafting
 from flows.services.subjects import erasing
 from flows.services.subjects.erasing import Erasing
 from schemas.errors import Fatal
@@ -242,9 +243,9 @@ def _waits_for_all(owe: Any) -> Any:
 
 
 def _known_too_early(groups: Any) -> Any:
-    def mutant(self: Resolver, *args: Any, **options: Any) -> Any:
+    def mutant(self: Drafting, *args: Any, **options: Any) -> Any:
         found = groups(self, *args, **options)
-        self._remember(found[1])
+        self.remember(found[1])
         return found
 
     return mutant
@@ -403,9 +404,9 @@ def _names_again(found: Any) -> Any:
 
 def _knows_for_ever(catch_up: Any) -> Any:
     def mutant(self: Resolver, judged: Any) -> None:
-        known = set(self._known)
+        known = set(self._drafting.known)
         catch_up(self, judged)
-        self._known |= known
+        self._drafting.known |= known
 
     return mutant
 
@@ -467,7 +468,7 @@ MUTATIONS: Mapping[str, Broken] = {
         flows.logic.shard.in_flight, "_remember", lambda _: lambda *_: None
     ),
     "a debt also waits for what is younger": _replace(flows.logic.shard.in_flight, "owe", _waits_for_all),
-    "a user id counts as sent before it is committed": _replace(Resolver, "_groups", _known_too_early),
+    "a user id counts as sent before it is committed": _replace(Drafting, "groups", _known_too_early),
     # what our own logic raises on
     "a shard has no net": _replace(Careful, "_turn", _without_net),
     "what a shard raises on leaves half of itself behind": _replace(
