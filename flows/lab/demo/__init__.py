@@ -68,7 +68,9 @@ class Patience(msgspec.Struct, frozen=True):
     last: float = 5.0  # for the last triggers to arrive
     profile: float = 10.0  # for one of the profiles
     stop: float = 15.0  # for millrace to end
-    rights: float = 45.0  # for who withdraws, and who is erased, to see it done
+    rights: float = (
+        150.0  # for who withdraws, and who is erased, to see it done: as long as an erasure may wait
+    )
     still: float = (
         2.0  # where nothing has been applied for so long nothing is on its way any more: it is lost
     )
@@ -242,7 +244,8 @@ def _wait(stack: Stack, publisher: Publisher, seconds: float | None) -> None:
 def _wait_for(
     rights: Rights, stack: Stack, publisher: Publisher, progress: _Progress, timeout_s: float
 ) -> None:
-    """The shop goes on until they are done."""
+    """The shop is closed, so that a slow machine catches up."""
+    publisher.close()
     until = time.monotonic() + timeout_s
     while not rights.wait(0.1) and time.monotonic() < until:
         _check(stack, publisher)

@@ -28,6 +28,7 @@ logging.getLogger("segment").addHandler(logging.NullHandler())
 _PLAIN_BATCH = 50
 _PLAIN_WAIT_S = 0.2
 _LEAVE_S = 0.5  # for a request that is under way at the end
+_CLOSED_WAIT_S = 0.02  # between two looks for what is to be published besides
 _FULL_WAIT_S = 0.05  # a client's own queue is full: the shop waits
 
 
@@ -50,6 +51,7 @@ class Publisher:
         self._clients = {channel: self._client(channel, key, url) for channel, key in WRITE_KEYS.items()}
         self._plain = _Plain(url, self._acknowledged)
         self._besides: queue.SimpleQueue[Item] = queue.SimpleQueue()
+        self._closed = threading.Event()  # the shop is
         self._pacer = ThreadPoolExecutor(1, thread_name_prefix="publisher")
         self._pacing: Future[None] | None = None
         self.published = 0
@@ -108,6 +110,10 @@ class Publisher:
         for item in items:
             self._besides.put(item)
 
+    def close(self) -> None:
+        """Close the shop: what is given to `besides` is still published, until `stop`."""
+        self._closed.set()
+
     def stop(self, timeout_s: float, told: Callable[[int], None] = lambda _pending: None) -> bool:
         """Send nothing new, and wait until everything is acknowledged. False if that takes longer than
         `timeout_s`: the rest is in doubt.
@@ -136,8 +142,13 @@ class Publisher:
             ahead_s = opened_ms / 1000 + item.at_s - time.time()
             if self._stopping.wait(max(0.0, ahead_s)):
                 return
+            if self._closed.is_set():
+                break
             self._publish_besides()
             self._publish(item, opened_ms + round(item.at_s * 1000))
+
+        while not self._stopping.wait(_CLOSED_WAIT_S):
+            self._publish_besides()
 
     def _publish_besides(self) -> None:
         while not self._besides.empty():

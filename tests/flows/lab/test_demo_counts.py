@@ -299,6 +299,24 @@ def test_what_a_slow_gateway_has_not_answered_when_it_ends_is_in_doubt_and_the_e
     assert malformed <= sum(event.fault is not None or b"messageId" in event.value for event in log.events)
 
 
+def test_a_closed_shop_publishes_what_it_is_given_and_nothing_of_its_own() -> None:
+    ledger = Ledger()
+    with (
+        gateway() as (url, log),
+        Publisher(Shop(7, RUN, 600).items(), url, ledger, lambda *_: None) as publisher,
+    ):
+        eventually(lambda: publisher.published > 20)
+        publisher.close()
+        message = {"type": "page", "name": "Home", "anonymousId": "late", "messageId": "late-1"}
+        publisher.besides(Item(at_s=0.0, channel="web", message=message, person=1, journey="rights", step=0))
+        eventually(lambda: any(house.identifiers == {("anonymous", "late")} for house in ledger.households()))
+        published = publisher.published
+        time.sleep(0.3)
+        assert publisher.published == published
+        assert publisher.stop(10.0)
+        assert any(b"late-1" in event.value for event in log.events)
+
+
 def test_a_publisher_that_breaks_says_so() -> None:
     def broken() -> Iterator[Item]:
         yield LONG[0]
