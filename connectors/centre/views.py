@@ -83,8 +83,8 @@ class Recipient(msgspec.Struct, frozen=True):
 class Kept(msgspec.Struct, frozen=True):
     """How long something is kept."""
 
-    what: Literal["profile", "events", "archive", "backup"]
-    until: Literal["until_erased", "until_read", "for_days", "for_copies", "by_policy"]
+    what: Literal["profile", "events", "archive", "backup", "requests"]
+    until: Literal["until_erased", "while_heard_of", "until_read", "for_days", "for_copies", "by_policy"]
     values: dict[str, int] = {}  # days, copies
 
 

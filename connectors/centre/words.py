@@ -154,6 +154,11 @@ CENTRE: Final[Mapping[str, Words]] = {
     "data_kept": Words("For how long", "保存期限"),
     "kept_profile": Words("Your profile", "您的画像"),
     "kept_until_erased": Words("until you have it erased", "直到您要求删除"),
+    "kept_while_heard_of": Words(
+        "until you have it erased, or {days} days after we last heard of you",
+        "直到您要求删除，或在最后一次活动 {days} 天之后",
+    ),
+    "kept_requests": Words("Your requests, once answered", "您的请求（答复之后）"),
     "kept_events": Words("Events, as they came in", "原始记录"),
     "kept_until_read": Words("until they are read", "处理后即删除"),
     "kept_archive": Words("Archive", "归档"),

@@ -133,6 +133,8 @@ class MemoryCentre:
             Kept("archive", "for_days", {"days": 30}),
             Kept("backup", "for_copies", {"copies": 7}),
             Kept("backup", "by_policy"),
+            Kept("profile", "while_heard_of", {"days": 730}),
+            Kept("requests", "for_days", {"days": 1095}),
         ]
         recipients = [Recipient("crm", "file", ["email"]), Recipient("x", "kafka", [])]
         return Holding(

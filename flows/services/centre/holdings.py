@@ -68,7 +68,7 @@ def holding(deployment: Deployment, rules: ConsentRules, visit: Visit) -> Holdin
             for one in deployment.config.connector
             if one.enabled
         ],
-        kept=[*_kept(deployment.config)],
+        kept=[*kept_for(deployment.config)],
     )
 
 
@@ -101,9 +101,13 @@ def _scores(scores: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
             yield model, round(100 * score)
 
 
-def _kept(config: Config) -> Iterator[Kept]:
+def kept_for(config: Config) -> Iterator[Kept]:
     """Yield how long each place keeps something."""
-    yield Kept("profile", "until_erased")
+    silent = config.retention.customers
+    if silent is None:
+        yield Kept("profile", "until_erased")
+    else:
+        yield Kept("profile", "while_heard_of", {"days": max(1, silent // _DAY_MS)})
     yield Kept("events", "by_policy" if config.raw.log == "kafka" else "until_read")
     if config.archive.enabled:
         keep = config.archive.keep
@@ -115,3 +119,8 @@ def _kept(config: Config) -> Iterator[Kept]:
         yield Kept("backup", "for_copies", {"copies": config.backup.keep})
     else:
         yield Kept("backup", "by_policy")
+    answered = config.retention.requests
+    if answered is None:
+        yield Kept("requests", "by_policy")
+    else:
+        yield Kept("requests", "for_days", {"days": max(1, answered // _DAY_MS)})

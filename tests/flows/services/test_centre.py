@@ -11,11 +11,13 @@ from connectors.centre.views import Choices, Switch, Visit
 from flows.logic.permissions.categories import KNOWN
 from flows.services.centre import choices, links
 from flows.services.centre.desk import CentreDesk
+from flows.services.centre.holdings import kept_for
 from flows.services.subjects import exporting, requests
-from schemas.config import Config, Gateway
+from schemas.config import Config, Gateway, Retention
 from schemas.config.toml import load
 from schemas.errors import Unusable
 from schemas.records.identity_graph import text_id
+from schemas.units import Duration
 from state.history.key_snapshot import Copying
 from tests.flows.services.test_consenting import allowed, resolve
 from tests.subjects import Erased, ana, identify, lines, viewed
@@ -419,3 +421,13 @@ def test_a_backup_holds_no_session(site: Centred) -> None:
     Copying(deployment.client, deployment.names, "test", lambda one: kept.append(one.key)).run(4)
     assert kept
     assert [key for key in kept if key.startswith(b"{centre}")] == []
+
+
+def test_how_long_a_profile_is_kept_is_what_retention_says() -> None:
+    config = Config(retention=Retention(customers=Duration.parse("730d"), requests=None))
+    said = {one.what: (one.until, one.values) for one in kept_for(config)}
+    assert said["profile"] == ("while_heard_of", {"days": 730})
+    assert said["requests"] == ("by_policy", {})
+    said = {one.what: (one.until, one.values) for one in kept_for(Config())}
+    assert said["profile"] == ("until_erased", {})
+    assert said["requests"] == ("for_days", {"days": 1095})
