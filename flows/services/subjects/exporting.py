@@ -4,16 +4,18 @@ In the clear: this is what a customer is entitled to. Who asks must be allowed t
 else.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
+import structlog
 
 from flows.logic.consent import is_one
 from flows.logic.message import Checked
 from flows.runtime.archived_windows import events_of, unpacked
 from flows.runtime.deployment import Deployment
+from flows.runtime.sift import story
 from flows.services.steward.access import steward
 from flows.services.subjects import requests
 from flows.services.subjects.sweeping import queued
@@ -23,7 +25,9 @@ from schemas.records.journal import JournalKind
 from schemas.records.outbox_lanes import Lane
 from schemas.wire.events import RawEvent
 from schemas.wire.triggers import Decision, Trigger
-from state.redis.client import reported
+from state.redis.client import INFRASTRUCTURE, reported
+
+log = structlog.get_logger()
 
 _decision = msgspec.msgpack.Decoder(Decision).decode
 _trigger = msgspec.msgpack.Decoder(Trigger).decode
@@ -100,11 +104,19 @@ def _events(deployment: Deployment, hashes: frozenset[bytes]) -> Iterator[dict[s
         if found.entry.kind != JournalKind.WINDOW or found.entry.bare:
             continue
         for event in events_of(unpacked(found.entry.content), keys):
-            if event is not None and _is_of(check(event), hashes):
+            if event is not None and _is_of(check, event, hashes):
                 yield _event(event)
 
 
-def _is_of(checked: object, hashes: frozenset[bytes]) -> bool:
+def _is_of(check: Callable[[RawEvent], object], event: RawEvent, hashes: frozenset[bytes]) -> bool:
+    """Return whether it names one of these. One that our own code raises on is nobody's, as for `resolve`."""
+    try:
+        checked = check(event)
+    except INFRASTRUCTURE:
+        raise
+    except Exception as error:  # noqa: BLE001  # a defect of ours must not keep a customer from what is held
+        log.error("event_unreadable", where=story(error), then="it is not in the export")
+        return False
     return isinstance(checked, Checked) and any(one.hash in hashes for one in checked.identifiers)
 
 

@@ -8,14 +8,17 @@ from typing import Any
 
 import msgspec
 import pytest
+from structlog.testing import capture_logs
 
 from flows.services.subjects import consenting, requests
 from flows.services.subjects.erasing import Erasing, parts_of
+from flows.services.subjects.exporting import _is_of
 from flows.services.subjects.over_http import RightsDesk
 from schemas.config import Config, Secret
 from schemas.config.toml import load
 from schemas.records.identity_graph import text_id
 from schemas.records.privacy_requests import Step
+from schemas.wire.events import RawEvent
 from tests.connectors.gateway_kit import CONFIG, Client, gateway
 from tests.flows.services.test_consenting import allowed, resolve
 from tests.subjects import Erased, ana, identify, viewed
@@ -165,3 +168,13 @@ def test_two_who_take_somebody_again_at_once_end_nobody(site: Erased) -> None:
     assert sum(taken) >= len(hashes)
     assert site.deployment.directory.suppressed() == frozenset()
     assert site.deployment.directory.offsets()["privacy"] == site.directory.offsets()["privacy"]
+
+
+def test_an_event_that_our_own_code_raises_on_keeps_nobody_from_an_export() -> None:
+    def check(event: RawEvent) -> object:
+        raise ArithmeticError("ana@example.org")
+
+    with capture_logs() as logs:
+        assert not _is_of(check, RawEvent(b"{}", 1, "web"), frozenset((b"x",)))
+    assert [entry["event"] for entry in logs] == ["event_unreadable"]
+    assert "ana@example.org" not in str(logs)
