@@ -293,7 +293,7 @@ def test_what_a_banner_calls_its_categories_is_looked_at_like_any_name(validator
         "consentManagement": {"allowedConsentIds": ["+49 170 1234567"], "deniedConsentIds": ["C0003"]},
     }
     found = checked(validator, type="page", context=said)
-    assert found.traits == {"consent.Advertising": False, "consent.C0003": False}
+    assert found.stamps == {"consent.Advertising": False, "consent.C0003": False}
     assert found.sensitive == {
         "(redacted)": {"consent.ann@example.com": True, "consent.+49 170 1234567": True}
     }
