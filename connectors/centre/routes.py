@@ -84,6 +84,7 @@ def centre_routes(config: Config, centre: Centre) -> Routes:
         ("GET", f"{ROOT}/erase", inside(pages.erase, erased=True)),
         ("GET", f"{ROOT}/erase/confirm", inside(pages.confirm)),
         ("POST", f"{ROOT}/erase", act(pages.erase_now)),
+        ("POST", f"{ROOT}/erase/back", act(pages.keep)),
         ("GET", f"{ROOT}/erase/receipt.json", inside(pages.receipt, erased=True)),
         ("POST", f"{ROOT}/language", act(pages.speak, erased=True)),
         ("POST", f"{ROOT}/leave", act(pages.leave, erased=True)),
@@ -364,6 +365,11 @@ class _Pages:
             return self._page("confirm.html", visit, status=422, here="erase", unsure=True)
         await run_in_threadpool(self._centre.erase, visit)
         log.info("centre_erase")
+        return see_other(f"{ROOT}/erase")
+
+    async def keep(self, _: Request, __: str, visit: Visit, ___: Form) -> Response:
+        await run_in_threadpool(self._centre.keep, visit)
+        log.info("centre_erase_back")
         return see_other(f"{ROOT}/erase")
 
     async def speak(self, _: Request, cookie: str, __: Visit, form: Form) -> Response:

@@ -125,6 +125,7 @@ class Erasure(msgspec.Struct, frozen=True):
     due_ms: int
     receivers: list[tuple[str, str]]  # and what each said
     receipt: bool
+    begins_ms: int = 0  # until then it can be taken back; 0: it has begun
 
 
 class Receipt(msgspec.Struct, frozen=True):
@@ -174,6 +175,9 @@ class Centre(Protocol):
     def ask(self, visit: Visit, right: Asking, text: str) -> None: ...
 
     def erase(self, visit: Visit) -> None: ...
+
+    def keep(self, visit: Visit) -> None:
+        """Take an erasure back that has not begun."""
 
     def erasure(self, visit: Visit) -> Erasure | None: ...
 

@@ -185,8 +185,14 @@ CENTRE: Final[Mapping[str, Words]] = {
     ),
     "requests_what": Words("What do you ask for?", "您要提出什么请求？"),
     "right_correct": Words("Correct something that is wrong", "更正错误的数据"),
-    "right_object": Words("I object to a use of my data", "反对对我的数据的某种使用"),
-    "right_restrict": Words("Restrict what is done with my data", "限制对我的数据的处理"),
+    "right_object": Words(
+        "I object to a use of my data (all that you can choose is switched off at once)",
+        "反对对我的数据的某种使用（所有可选用途将立即关闭）",
+    ),
+    "right_restrict": Words(
+        "Restrict what is done with my data (all that you can choose is switched off at once)",
+        "限制对我的数据的处理（所有可选用途将立即关闭）",
+    ),
     "right_move": Words("Hand my data to another provider", "将我的数据转移给其他服务商"),
     "right_complain": Words("Complain", "投诉"),
     "right_erase": Words("Erase everything", "删除全部数据"),
@@ -211,6 +217,7 @@ CENTRE: Final[Mapping[str, Words]] = {
     "step_asked": Words("being looked at", "处理中"),
     "step_done": Words("done", "已完成"),
     "step_refused": Words("refused", "已拒绝"),
+    "step_cancelled": Words("taken back", "已撤回"),
     "step_detached": Words("under way", "进行中"),
     "step_settled": Words("under way", "进行中"),
     "step_gone": Words("under way", "进行中"),
@@ -257,6 +264,11 @@ CENTRE: Final[Mapping[str, Words]] = {
         "It goes on by itself; you can close this page. It is done by {due} at the latest.",
         "删除会自动进行，您可以关闭此页面。最迟于 {due} 完成。",
     ),
+    "erasing_lead_begins": Words(
+        "It begins on {begins}. Until then you can take it back.",
+        "将于 {begins} 开始。在此之前您可以撤回。",
+    ),
+    "erasing_back": Words("Take it back, keep my data", "撤回请求，保留我的数据"),
     "erasing_lead_done": Words(
         "Nothing is held about you any more. Keep the receipt: it proves that you were erased.",
         "我们已不再持有有关您的数据。请保存好回执，它可以证明您的数据已被删除。",

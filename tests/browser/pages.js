@@ -52,7 +52,7 @@ main(async () => {
   await page.click('main form button[type=submit]')
   await look('requests_wrong')
   await page.goto(`${root}/requests`)
-  await page.check('input[value="object"]')
+  await page.check('input[value="complain"]')
   await page.fill('textarea', 'Please stop this.\n谢谢。')
   await page.click('main form button[type=submit]')
   await page.waitForURL(/saved=now/)

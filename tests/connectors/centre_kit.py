@@ -161,9 +161,9 @@ class MemoryCentre:
 
     def requests(self, visit: Visit) -> Sequence[Request]:
         self._asked("requests")
-        steps = ("refused", *STEPS)
+        steps = ("refused", "cancelled", *STEPS)
         return [
-            Request(f"r{n}", RIGHTS[n], steps[n], NOW, NOW, "<i>words</i>", "done" if n else "")
+            Request(f"r{n}", RIGHTS[n % len(RIGHTS)], steps[n], NOW, NOW, "<i>words</i>", "done" if n else "")
             for n in range(0 if self.empty else len(steps))
         ]
 
@@ -173,6 +173,10 @@ class MemoryCentre:
     def erase(self, visit: Visit) -> None:
         self._asked("erase")
         self.found_erasure = erasure("asked")
+
+    def keep(self, visit: Visit) -> None:
+        self._asked("keep")
+        self.found_erasure = None
 
     def erasure(self, visit: Visit) -> Erasure | None:
         self._asked("erasure")
@@ -185,12 +189,12 @@ class MemoryCentre:
         return Receipt(b'{"receipt": {}}', "key")
 
 
-def erasure(step: str) -> Erasure:
+def erasure(step: str, begins_ms: int = 0) -> Erasure:
     """How an erasure looks that has come so far."""
     at = STEPS.index(step)
     steps = [(one, NOW if place <= at else 0) for place, one in enumerate(STEPS)]
     receivers = [("crm", "taken"), ("a", "refused"), ("b", "off"), ("c", "waiting")]
-    return Erasure("erase-1", step, steps, NOW, receivers, step == "done")
+    return Erasure("erase-1", step, steps, NOW, receivers, step == "done", begins_ms)
 
 
 class Browser:

@@ -11,7 +11,17 @@ from connectors.centre import centre_routes, routes
 from connectors.centre.routes import LINK, ROOT, TEXT_MAX
 from schemas.config import Gateway
 from schemas.errors import LogFull, Unreachable, Unusable
-from tests.connectors.centre_kit import ANA, CONFIG, COOKIE, GOOD, Browser, MemoryCentre, erasure, text_of
+from tests.connectors.centre_kit import (
+    ANA,
+    CONFIG,
+    COOKIE,
+    GOOD,
+    NOW,
+    Browser,
+    MemoryCentre,
+    erasure,
+    text_of,
+)
 
 PAGES = ["", "choices", "data", "download", "requests", "erase", "erase/confirm"]
 FILES = ["download/data.json", "download/data.html", "erase/receipt.json"]
@@ -21,10 +31,11 @@ ACTS = {
     "choices/code": {"of": "sharing", "code": "123456"},
     "requests": {"right": "correct", "text": "my name has two n"},
     "erase": {"sure": "yes"},
+    "erase/back": {},
     "language": {"lang": "zh", "here": ""},
     "leave": {},
 }
-CHANGES = ("choose", "switch", "confirm", "ask", "erase", "speak", "leave")
+CHANGES = ("choose", "switch", "confirm", "ask", "erase", "keep", "speak", "leave")
 
 
 @pytest.fixture
@@ -449,6 +460,7 @@ def test_the_log_says_what_was_done_and_of_nobody(browser: Browser, centre: Memo
         "centre_confirmed",
         "centre_asked",
         "centre_erase",
+        "centre_erase_back",
         "centre_exported",
     ]
     for secret in (ANA.customer, ANA.csrf, COOKIE, GOOD + "'", "two n", "123456"):
@@ -461,3 +473,14 @@ def test_the_centre_has_no_route_where_it_is_off() -> None:
     with gateway() as client:
         assert client.get(ROOT).status_code == 404
     assert len(centre_routes(CONFIG, MemoryCentre())) > 10
+
+
+def test_an_erasure_that_has_not_begun_can_be_taken_back(browser: Browser, centre: MemoryCentre) -> None:
+    centre.found_erasure = erasure("asked")
+    assert "/erase/back" not in browser.get("erase").text
+    centre.found_erasure = erasure("asked", NOW)
+    assert "Take it back, keep my data" in browser.get("erase").text
+    assert browser.post("erase/back", {"csrf": "wrong"}).status_code == 400
+    assert ("keep",) not in centre.done
+    assert browser.post("erase/back", {}).headers["location"] == "/privacy/erase"
+    assert ("keep",) in centre.done

@@ -21,7 +21,7 @@ from schemas.bilingual import Words
 from schemas.config import Consent
 from schemas.config.toml import read
 from schemas.errors import LogFull, Unusable
-from tests.connectors.centre_kit import ANA, GOOD, Browser, MemoryCentre, erasure
+from tests.connectors.centre_kit import ANA, GOOD, NOW, Browser, MemoryCentre, erasure
 
 ALL = {**WEB, **CENTRE}
 HAN = re.compile(r"[\u4e00-\u9fff]")
@@ -95,8 +95,8 @@ def walk() -> None:
     browser.post("choices/code", {"of": "sharing", "code": "1"})
     browser.post("erase", {})
     browser.post("mode", {"csrf": "wrong"})
-    for step in ("asked", "done"):
-        centre.found_erasure = erasure(step)
+    for found in (erasure("asked"), erasure("asked", NOW), erasure("done")):
+        centre.found_erasure = found
         browser.get("erase")
     for error in (LogFull("full"), Unusable("none")):
         centre.error = error

@@ -33,7 +33,13 @@ def consents(client: Client) -> list[dict[str, Any]]:
     for _, raw in client.writer.stored:
         checked = validator.check(raw)
         assert isinstance(checked, Checked), checked
-        found.append({name: said for name, said in (checked.traits | checked.stamps).items() if name.startswith("consent.")})
+        found.append(
+            {
+                name: said
+                for name, said in (checked.traits | checked.stamps).items()
+                if name.startswith("consent.")
+            }
+        )
     return found
 
 

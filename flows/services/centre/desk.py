@@ -1,5 +1,6 @@
 """What the pages of the privacy centre ask for."""
 
+import time
 from collections.abc import Sequence
 from typing import Final
 
@@ -15,8 +16,8 @@ from flows.services.centre.holdings import holding
 from flows.services.pages.subject_page import page
 from flows.services.subjects import exporting, objecting, requests
 from schemas.bilingual import Lang
-from schemas.errors import ConfigError
-from schemas.records.privacy_requests import STEPS, PrivacyRequest, Step
+from schemas.errors import ConfigError, Unusable
+from schemas.records.privacy_requests import ENDS, STEPS, PrivacyRequest, Step
 
 _REQUESTS_SHOWN_MAX: Final = 50
 
@@ -80,7 +81,14 @@ class CentreDesk:
             due_ms=found.due_ms,
             receivers=[(name, answer.said) for name, answer in found.answers.items()],
             receipt=bool(found.receipt),
+            begins_ms=found.begins_ms if found.begins_ms > time.time() * 1000 else 0,
         )
+
+    def keep(self, visit: Visit) -> None:
+        found = self._erasure(visit)
+        if found is None:
+            raise Unusable("there is no erasure to take back")
+        requests.cancel(self._deployment, found.id)
 
     def receipt(self, visit: Visit) -> Receipt:
         document = requests.receipt(self._deployment, visit.customer)
@@ -90,7 +98,7 @@ class CentreDesk:
         """Return the newest erasure of the customer; where another one has erased it, that one."""
         if visit.state == "unknown":
             return None
-        found = [one for one in requests.of(self._deployment, visit.customer) if one.right == "erase"]
+        found = [one for one in requests.of(self._deployment, visit.customer) if _erases(one)]
         if not found:
             return None
         newest = found[-1]
@@ -107,6 +115,14 @@ class CentreDesk:
             text=requests.text_of(self._deployment, request),
             answer=request.note if done else "",
         )
+
+
+def _erases(request: PrivacyRequest) -> bool:
+    """Return whether the customer is erased by this one, or will be: not by one that was taken back, or that
+    ended since the customer was heard of."""
+    if request.right != "erase":
+        return False
+    return request.step not in ENDS or bool(request.receipt or request.joined)
 
 
 def _categories(deployment: Deployment) -> Categories:

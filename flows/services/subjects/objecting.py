@@ -1,7 +1,8 @@
 """Objections and restrictions: what a customer need not be asked for again is refused at once, as words of
 consent.
 
-object    the named purposes are refused (by default all that customers are asked for), and so it is done
+object    the named purposes are refused (by default all that customers are asked for), and so it is done;
+          with words of the customer it stays open until people have answered them
 restrict  all of these are refused, and people see to the rest: the request stays open until they close it
 """
 
@@ -33,7 +34,7 @@ def ask(
         return requests.ask(deployment, right, who, by=by, note=note, text=text)
     refused = _refused(deployment, right, purposes)
     proof = consenting.say(deployment, who, dict.fromkeys(refused, False), by=by)
-    done = right == "object"
+    done = right == "object" and not text  # what somebody wrote is answered by somebody
     return requests.ask(deployment, right, who, by=by, note=note, text=text, proof=proof, done=done)
 
 

@@ -50,8 +50,9 @@ def erase(deployment: Deployment, who: str, *, by: str, note: str = "", suppress
         if not deployment.sweep_records.holds().keys().isdisjoint(members):
             raise Unusable(f"{who} is on hold: `millrace subject release` it first, if nothing forbids that")
         [request] = erasures(deployment, [root], by=by, note=note, suppress=suppress)
-        begins_ms = request.asked_ms + (deployment.config.rights.grace or 0)
-        return _add(deployment, msgspec.structs.replace(request, begins_ms=begins_ms))
+        if grace := deployment.config.rights.grace:
+            request = msgspec.structs.replace(request, begins_ms=request.asked_ms + grace)
+        return _add(deployment, request)
 
 
 def erasures(

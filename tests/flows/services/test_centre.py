@@ -431,3 +431,45 @@ def test_how_long_a_profile_is_kept_is_what_retention_says() -> None:
     said = {one.what: (one.until, one.values) for one in kept_for(Config())}
     assert said["profile"] == ("until_erased", {})
     assert said["requests"] == ("for_days", {"days": 1095})
+
+
+def test_an_erasure_is_taken_back_before_it_begins_and_what_was_is_no_erasure(
+    tmp_path: Path, redis_url: str
+) -> None:
+    site = Erased(tmp_path, redis_url, archive=False)
+    site.file.write_text(site.file.read_text() + '[rights]\ngrace = "3d"\n')
+    site.config = load(site.file)
+    site.start()
+    site.say(identify("ana", "ana@example.org"))
+    site.settle()
+    desk = CentreDesk(site.deployment)
+    [root] = site.directory.lookup([site.deployment.identifiers.hash("user_id", "ana") or b""])
+    visit = Visit(text_id(root or b""), "csrf", "en", "there")
+    with pytest.raises(Unusable, match="no erasure"):
+        desk.keep(visit)
+    desk.erase(visit)
+    found = desk.erasure(visit)
+    assert found is not None
+    assert found.begins_ms > time.time() * 1000 + 2 * 86_400_000
+    desk.keep(visit)
+    assert desk.erasure(visit) is None
+    assert [one.step for one in desk.requests(visit)] == ["cancelled"]
+    desk.erase(visit)
+    assert desk.erasure(visit) is not None
+
+
+def test_what_somebody_writes_with_an_objection_is_answered_by_somebody(
+    tmp_path: Path, redis_url: str
+) -> None:
+    site = Erased(tmp_path, redis_url, archive=False)
+    site.start()
+    site.say(identify("ana", "ana@example.org"))
+    site.settle()
+    desk = CentreDesk(site.deployment)
+    [root] = site.directory.lookup([site.deployment.identifiers.hash("user_id", "ana") or b""])
+    visit = Visit(text_id(root or b""), "csrf", "en", "there")
+    desk.ask(visit, "object", "no letters, please")
+    resolve(site)
+    assert not any(allowed(site, "user_id:ana")[one] for one in ("marketing", "sales", "personalisation"))
+    [asked] = desk.requests(visit)
+    assert (asked.right, asked.step, asked.text) == ("object", "asked", "no letters, please")
