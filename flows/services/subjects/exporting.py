@@ -18,7 +18,7 @@ from flows.runtime.deployment import Deployment
 from flows.runtime.sift import story
 from flows.services.steward.access import steward
 from flows.services.subjects import requests
-from flows.services.subjects.sweeping import queued
+from flows.services.subjects.sweeping import entries
 from schemas.errors import Unusable
 from schemas.records.identity_graph import shard_of, text_id
 from schemas.records.journal import JournalKind
@@ -79,11 +79,9 @@ def _waiting(deployment: Deployment, origins: Sequence[bytes]) -> Iterator[Trigg
 
 
 def _lane(deployment: Deployment, lane: str, origins: Sequence[bytes]) -> Iterator[bytes]:
-    outbox = deployment.outbox
     shards = {shard_of(origin, deployment.config.shards.count) for origin in origins}
-    for shard, seq in queued(outbox, lane, shards, frozenset(origins)):
-        [entry] = outbox.read(lane, {shard: seq - 1}, 1, 0)
-        yield entry.body
+    found = entries(deployment.outbox, lane, shards, frozenset(origins))
+    return (entry.body for entry in found)
 
 
 def _recipients(deployment: Deployment) -> list[dict[str, Any]]:

@@ -40,10 +40,11 @@ class Wanted(NamedTuple):
 
 def queued(outbox: Outbox, lane: str, shards: Collection[int], origins: Origins) -> Iterator[tuple[int, int]]:
     """Yield (shard, sequence) of what lies in a lane about one of these."""
-    return ((entry.shard, entry.seq) for entry in _queued(outbox, lane, shards, origins))
+    return ((entry.shard, entry.seq) for entry in entries(outbox, lane, shards, origins))
 
 
-def _queued(outbox: Outbox, lane: str, shards: Collection[int], origins: Origins) -> Iterator[OutboxEntry]:
+def entries(outbox: Outbox, lane: str, shards: Collection[int], origins: Origins) -> Iterator[OutboxEntry]:
+    """Yield what lies in a lane about one of these."""
     about = _ABOUT[lane]
     after = dict.fromkeys(shards, 0)
     while after and (found := outbox.read(lane, after, PAGE, 0)):
@@ -66,7 +67,7 @@ def sweep_lanes(
     for lane, kind in _NAMES.items():
         by_shard: dict[int, list[int]] = {}
         where = range(every) if lane == Lane.DECISIONS else shards
-        for entry in _queued(outbox, lane, where, anybody):
+        for entry in entries(outbox, lane, where, anybody):
             by_shard.setdefault(entry.shard, []).append(entry.seq)
             for name, origins in wanted.items():
                 removed[name][kind] += _ABOUT[lane](entry.body, origins)

@@ -9,7 +9,10 @@ from flows.logic.models.linear import Scorer, Snapshot, probability
 from flows.runtime.snapshots import sender, sign_snapshot
 from flows.services.pages.subject_page import page
 from flows.services.subjects import exporting
+from schemas.records.identity_graph import shard_of
+from schemas.records.outbox_lanes import Lane
 from schemas.records.shard_log import LogKind
+from state.shards.shard_protocols import OutboxEntry
 from tests.subjects import Erased, identify, viewed
 
 FEATURES = BINARY["churn"].features
@@ -48,3 +51,29 @@ def test_who_was_never_scored_has_no_reasons(tmp_path: Path, redis_url: str) -> 
     site.say(identify("ana", "ana@example.org"))
     site.settle()
     assert exporting.export(site.deployment, "user_id:ana")["scores_because_of"] == {}
+
+
+def test_what_is_trimmed_meanwhile_is_not_taken_for_what_lies_behind_it(
+    tmp_path: Path, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two customers of one shard; of the first the trigger goes while its lane is read."""
+    site = Erased(tmp_path, redis_url, archive=False)
+    site.start()
+    names = [f"u{number}" for number in range(40)]
+    at = {name: shard_of(site.deployment.identifiers.hash("user_id", name) or b"", 4) for name in names}
+    first, second = [name for name in names if at[name] == at["u0"]][:2]
+    site.say(viewed(userId=first), viewed(userId=second))
+    site.settle()
+    deployment = site.deployment
+    outbox, read = deployment.outbox, deployment.outbox.read
+
+    def trimmed(lane: str, after: dict[int, int], count: int, block_ms: int) -> list[OutboxEntry]:
+        found = read(lane, after, count, block_ms)
+        if lane == Lane.TRIGGERS and found:
+            outbox.drop(lane, found[0].shard, [found[0].seq])
+        return found
+
+    monkeypatch.setattr(outbox, "read", trimmed)
+    waiting = exporting.export(deployment, f"user_id:{first}")["waiting_to_be_sent"]
+    known = deployment.directory.lookup([deployment.identifiers.hash("user_id", first) or b""])[0]
+    assert [one["customer"] for one in waiting] == [known.hex()]  # type: ignore[union-attr]
