@@ -3,6 +3,7 @@
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, ParamSpec, TypeVar, cast
 
 import structlog
@@ -12,6 +13,7 @@ from connectors.gateway import Door, Standing, build, listen, server
 from connectors.gateway.opendsr_routes import OpenDsr
 from flows.runtime.deployment import Deployment
 from flows.runtime.ready import begun
+from flows.services import decisions
 from flows.services.centre.desk import CentreDesk
 from flows.services.steward.access import order_desk, steward
 from flows.services.steward.desk import Steward
@@ -55,6 +57,7 @@ def run(deployment: Deployment) -> None:
             _opendsr(deployment, ending),
             _Guarded(ProcessorDesk(deployment), ending) if _has_processors(config) else None,
             centre_routes(config, _Guarded(CentreDesk(deployment), ending)) if config.centre.enabled else (),
+            ending.guard(partial(_decisions, deployment)),
         )
         serving = server(app)
         ending.end = lambda: setattr(serving, "should_exit", True)
@@ -63,6 +66,10 @@ def run(deployment: Deployment) -> None:
         serving.run(sockets=[listener])
     if ending.fault is not None:
         raise ending.fault
+
+
+def _decisions(deployment: Deployment, who: str, limit: int, lang: str) -> list[dict[str, Any]]:
+    return [decisions.plain(one, lang) for one in decisions.of(deployment, who, limit=limit)]
 
 
 def open_door(deployment: Deployment) -> Door:

@@ -16,6 +16,7 @@ from starlette.routing import Route
 from connectors.gateway.callback_routes import Processors, callback_routes
 from connectors.gateway.cloudevents_routes import cloudevent_routes
 from connectors.gateway.cors import Cors
+from connectors.gateway.decision_routes import ReadDecisions, decision_routes
 from connectors.gateway.dialects import dialect_routes
 from connectors.gateway.door import Door
 from connectors.gateway.gpc import gpc_routes
@@ -27,7 +28,7 @@ from connectors.gateway.profile_routes import ReadProfile, profile_routes
 from connectors.gateway.refusals import Refused, later, problem
 from connectors.gateway.registry_routes import registry_routes
 from connectors.gateway.regulation_routes import Regulations, regulation_routes
-from connectors.gateway.routes import Endpoint
+from connectors.gateway.routes import Endpoint, guarded
 from connectors.gateway.segment import segment_routes
 from connectors.gateway.standing import Standing, Watch
 from connectors.gateway.subject_routes import Rights, subject_routes
@@ -54,9 +55,10 @@ def build(
     opendsr: OpenDsr | None = None,
     processors: Processors | None = None,
     pages: Sequence[tuple[str, str, Endpoint]] = (),
+    read_decisions: ReadDecisions | None = None,
 ) -> Starlette:
-    """Return the gateway. `read_profile(namespace, value)` runs in a thread; the writer is closed when the
-    application stops.
+    """Return the gateway. `read_profile(namespace, value)` and `read_decisions` run in a thread; the writer
+    is closed when the application stops.
 
     `stewardship`: what holders of a steward's token get; None where there is no access to identities at all.
     `rights`, `regulations`, `opendsr`: what holders of a privacy token get, likewise, each in a dialect of
@@ -70,6 +72,11 @@ def build(
         *dialect_routes(intake),
         *cloudevent_routes(intake),
         *profile_routes(Tokens(config.read_tokens, config.misses_per_minute), read_profile),
+        *(
+            decision_routes(Tokens(config.read_tokens, config.misses_per_minute), read_decisions)
+            if read_decisions is not None
+            else ()
+        ),
         *(
             identity_routes(Tokens(config.steward_tokens, config.misses_per_minute), stewardship, intake)
             if stewardship is not None
@@ -116,7 +123,7 @@ def build(
             *plain,
             *slashed,
         ],  # clients differ in the slash, and few send a body again where they are redirected
-        middleware=[Middleware(Cors, origins=config.cors_origins)],
+        middleware=[Middleware(Cors, origins=config.cors_origins, guarded=guarded(table))],
         exception_handlers={HTTPException: _http_error, Exception: _defect},
         lifespan=lifespan,
     )

@@ -13,8 +13,6 @@ from typing import Any, Final
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-# what needs a token
-GUARDED: Final = ("/v1/profiles/", "/v1/identity/", "/v1/reviews", "/v1/subjects/")
 PAGES: Final = (
     "/privacy",
     "/assets/",
@@ -25,7 +23,8 @@ _PREFLIGHT_S = 86_400
 class Cors:
     """Three sorts of paths, each with rules of its own."""
 
-    def __init__(self, app: ASGIApp, origins: Sequence[str]) -> None:
+    def __init__(self, app: ASGIApp, origins: Sequence[str], guarded: tuple[str, ...]) -> None:
+        """`guarded`: how the paths begin that need a token."""
         every = "*" in origins
         common: dict[str, Any] = {
             "allow_methods": ("GET", "POST"),
@@ -43,12 +42,13 @@ class Cors:
             allow_credentials=True,
             **common,
         )
+        self._needs_token = guarded
         self._guarded = CORSMiddleware(app, allow_origins=origins, allow_credentials=not every, **common)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"].startswith(PAGES):
             await self._app(scope, receive, send)
-        elif scope["path"].startswith(GUARDED):
+        elif scope["path"].startswith(self._needs_token):
             await self._guarded(scope, receive, send)
         else:
             await self._open(scope, receive, send)

@@ -17,6 +17,13 @@ def private(routes: Routes) -> Routes:
     return [(method, path, _unkept(endpoint)) for method, path, endpoint in routes]
 
 
+def guarded(routes: Routes) -> tuple[str, ...]:
+    """Return how the paths begin that `private` has made of these."""
+    return tuple(
+        {path.partition("{")[0]: None for _, path, endpoint in routes if hasattr(endpoint, "is_private")}
+    )
+
+
 def _unkept(endpoint: Endpoint) -> Endpoint:
     async def answered(request: Request) -> Response:
         try:
@@ -26,4 +33,5 @@ def _unkept(endpoint: Endpoint) -> Endpoint:
         response.headers["Cache-Control"] = "no-store"
         return response
 
+    answered.is_private = True  # type: ignore[attr-defined]  # for `guarded`
     return answered

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from flows.cli.options import AsJson, ConfigFile
+from schemas import bilingual
 from schemas.config.toml import load
 
 Personal = Annotated[
@@ -29,6 +30,21 @@ def customer(
     from flows.cli.customer_screen import show
 
     return show(load(config, secrets=False), who)
+
+
+def why(
+    who: Annotated[
+        str, typer.Argument(metavar="ID", help="Such as email:ana@example.org, or a customer's hex id.")
+    ],
+    limit: Annotated[int, typer.Option(min=1, max=1_000, help="How many, the newest first.")] = 50,
+    lang: Annotated[bilingual.Lang, typer.Option(help="The language of the reasons.")] = "en",
+    as_json: AsJson = False,
+    config: ConfigFile = None,
+) -> int:
+    """Print what was not sent to a customer and why, and which actions were chosen."""
+    from flows.cli.decision_screen import run
+
+    return run(load(config, secrets=False), who, limit, lang, as_json)
 
 
 def digest(as_json: AsJson = False, config: ConfigFile = None) -> int:

@@ -17,7 +17,7 @@ from typer.exceptions import TyperException
 from flows.cli.configuration_commands import check, init
 from flows.cli.history_commands import backup, rebuild, restore, switch
 from flows.cli.import_command import import_
-from flows.cli.inspection_commands import customer, digest, quality, status
+from flows.cli.inspection_commands import customer, digest, quality, status, why
 from flows.cli.key_commands import keys
 from flows.cli.lab_commands import bench, chaos, demo, prove, simulate
 from flows.cli.model_commands import model
@@ -42,6 +42,7 @@ _COMMANDS: dict[str, Callable[..., int | None]] = {
     "check": check,
     "init": init,
     "customer": customer,
+    "why": why,
     "demo": demo,
     "status": status,
     "digest": digest,

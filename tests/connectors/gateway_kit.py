@@ -11,6 +11,7 @@ from starlette.routing import Route
 
 from connectors.gateway import Door, build
 from connectors.gateway.callback_routes import Processors
+from connectors.gateway.decision_routes import ReadDecisions
 from connectors.gateway.identity_routes import Stewardship
 from connectors.gateway.opendsr_routes import OpenDsr
 from connectors.gateway.regulation_routes import Regulations
@@ -59,6 +60,7 @@ class Client:
         opendsr: OpenDsr | None = None,
         processors: Processors | None = None,
         pages: Routes = [],  # noqa: B006  # never written to
+        read_decisions: ReadDecisions | None = None,
     ) -> None:
         self.writer = MemoryWriter()
         application = build(
@@ -72,6 +74,7 @@ class Client:
             opendsr=opendsr,
             processors=processors,
             pages=pages,
+            read_decisions=read_decisions,
         )
         self.routes = [route for route in application.routes if isinstance(route, Route)]
         self._transport = httpx.ASGITransport(application)
