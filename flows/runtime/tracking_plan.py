@@ -61,7 +61,17 @@ def names(entry: PlanEvent) -> Names:
     categories: dict[str, str] = {}
     if entry.schema.endswith(".avsc"):
         return Names(_named_by_avro(fastavro.parse_schema(schema), categories), categories)
-    return Names(_named_by_json(schema, schema, categories, {}), categories)
+    shape = _named_by_json(schema, schema, categories, {})
+    if shape is None and not _allows_more(schema):
+        shape = {}  # a plan that names nothing lists nothing
+    return Names(shape, categories)
+
+
+def _allows_more(schema: Any) -> bool:
+    """Return whether a schema says itself that any name is right."""
+    return type(schema) is dict and bool(
+        schema.get("patternProperties") or schema.get("additionalProperties") not in (None, False)
+    )
 
 
 def listing(config: Config) -> Listing | None:
@@ -107,6 +117,8 @@ def _named_by_json(schema: Any, root: Any, categories: dict[str, str], seen: dic
     if schema.get("patternProperties") or schema.get("additionalProperties") not in (None, False):
         return None
     shapes: list[Shape] = []
+    if schema.get("additionalProperties") is False and "properties" not in schema:
+        shapes.append({})
     if "properties" in schema:
         named: dict[str, Shape] = {}
         for name, inner in schema["properties"].items():

@@ -8,7 +8,7 @@ import msgspec
 
 from flows.logic import consent
 from flows.logic.message import Checked
-from flows.logic.permissions.categories import Categories
+from flows.logic.permissions.categories import BEHAVIOUR, Categories
 
 WITHHELD: Final = "$withheld"  # the name of an event of which the archive keeps only whose it was
 Denied = frozenset[str]
@@ -22,6 +22,8 @@ _KEPT_OF_CONTEXT: Final = ("consent", "consentManagement", "gpc", "backfill")
 
 def is_withheld(categories: Categories, event: Checked, denied: Denied) -> str:
     """Return the category for which the event as a whole is not kept; "" if it is."""
+    if event.name == WITHHELD:  # out of the archive: of what it was nothing is left
+        return BEHAVIOUR
     category = categories.of_event(event.type, event.name)
     return category if category in denied else ""
 
@@ -46,7 +48,9 @@ def _without(
     kept: dict[str, Any] = {}
     for name, value in data.items():
         category = category_of(name)
-        if category in denied and not consent.is_one(name):
+        if consent.is_one(name):  # and all within it: there `email` is a channel, and `location` a word
+            kept[name] = value
+        elif category in denied:
             counts[category] = counts.get(category, 0) + 1
         else:
             kept[name] = _inside(category_of, value, denied, counts)
@@ -81,8 +85,9 @@ def rewritten(categories: Categories, value: bytes, denied: Denied, whole: bool)
 
 def _stub(event: dict[str, Any], without: Callable[[Any], Any]) -> dict[str, Any]:
     stub: dict[str, Any] = {name: event[name] for name in _KEPT if name in event}
-    if stub.get("type", "track") == "track":
-        stub["event"] = WITHHELD
+    stub["event" if stub.get("type", "track") == "track" else "name"] = WITHHELD
+    if words := _words(event):
+        stub["traits"] = words
     context = event.get("context")
     if type(context) is dict:
         kept = {name: context[name] for name in _KEPT_OF_CONTEXT if name in context}
@@ -93,6 +98,18 @@ def _stub(event: dict[str, Any], without: Callable[[Any], Any]) -> dict[str, Any
             kept["device"] = {name: device[name] for name in ("id", "advertisingId") if name in device}
         stub["context"] = kept
     return stub
+
+
+def _words(event: dict[str, Any]) -> dict[str, Any]:
+    """Return what an event says of consent outside of its context, as traits."""
+    traits, properties = event.get("traits"), event.get("properties")
+    own = (
+        {name: said for name, said in traits.items() if consent.is_one(name)} if type(traits) is dict else {}
+    )
+    name = event.get("event")
+    if type(name) is str and type(properties) is dict:
+        own |= consent.stamped({}, name, properties)
+    return own
 
 
 _decode = msgspec.json.Decoder().decode

@@ -160,7 +160,7 @@ class ConsentRules:
             denied = words.denied if said or by_word else self._unstamped_denied
             if denied is None:
                 denied = words.denied = self.permissions.denied(words)
-            if denied:
+            if denied or event.name == WITHHELD:
                 self._leave_out(ruling, index, event, denied, news)
         ruling.looked_at = list(looked_at.items())
         ruling.puts = [Put("c", origin, packed(record)) for origin, record in dirty.items()]

@@ -1,8 +1,8 @@
 """What the tracking plan lists, and nothing else, of each event: `validate.collect = "listed"`.
 
-It is taken out of the event as it came, before anything looks at it. So nothing that is not listed comes into
-the archive, a profile, matching or a dead letter; only who it is about and when is always kept, what a banner
-says of consent, and what the language and the time zone tell of how values are to be read.
+It is taken out of the event as it came, before anything looks at it. So nothing else of an event that can be
+read comes into the archive, a profile, matching or a dead letter; only who it is about and when is always
+kept, what is said of consent, and what the language and the time zone tell of how values are to be read.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -12,7 +12,8 @@ import msgspec
 
 from flows.logic import consent
 from flows.logic.fields.check import folded
-from flows.logic.fields.identifiers import NAMED_BY_HASH
+from flows.logic.fields.identifiers import NAMED_BY_HASH, PRIVACY
+from flows.logic.permissions.statements import CONFIRMED
 from schemas.wire.events import EVENT_TYPES, RawEvent
 
 # The names that a value may have, each with those within it; None: whatever it holds.
@@ -21,10 +22,14 @@ _KEPT: Final = (
     *("type", "event", "name", "messageId", "userId", "anonymousId", "groupId", "previousId"),
     *("timestamp", "originalTimestamp", "sentAt"),
 )
-_KEPT_OF_CONTEXT: Final = (
-    *("consent", "consentManagement", "gpc", "backfill", "locale", "timezone"),
-    NAMED_BY_HASH,
-)
+_KEPT_OF_CONTEXT: Final = ("gpc", "backfill", "locale", "timezone")
+# What banners write into an object of that name.
+_STAMPS: Final = {
+    consent.NAME: ("categoryPreferences", "tcString", "tcf"),
+    "consentManagement": ("allowedConsentIds", "deniedConsentIds", "resolutionStrategy"),
+}
+_OURS: Final = (NAMED_BY_HASH, CONFIRMED, "by")  # in the context of events of our own
+_SAID_AS_IT_IS: Final = ("mode", "version")  # of consent; all else is yes or no
 
 
 class Listing:
@@ -49,18 +54,22 @@ class Listing:
             return raw
         if type(event) is not dict or event.get("type") not in EVENT_TYPES:
             return raw
-        return msgspec.structs.replace(raw, value=_encode(self._listed(event)))
+        return msgspec.structs.replace(raw, value=_encode(self._listed(event, raw.source == PRIVACY)))
 
-    def _listed(self, event: dict[str, Any]) -> dict[str, Any]:
-        kept: dict[str, Any] = {name: event[name] for name in _KEPT if name in event}
+    def _listed(self, event: dict[str, Any], ours: bool) -> dict[str, Any]:
+        kept = _plain(event, _KEPT)
         name = event.get("event") if event["type"] == "track" else event["type"]
         shape = self._events.get(name, {}) if type(name) is str else {}
         if type(properties := event.get("properties")) is dict:
             kept["properties"] = within(properties, shape, self._depth)
+            if name in consent.CHANGED:
+                kept["properties"] |= _stamps(properties)
         if type(traits := event.get("traits")) is dict:
             kept["traits"] = self._named(traits)
         if type(context := event.get("context")) is dict:
-            kept["context"] = {name: context[name] for name in _KEPT_OF_CONTEXT if name in context}
+            kept["context"] = _plain(context, _KEPT_OF_CONTEXT) | _stamps(context)
+            if ours:
+                kept["context"] |= {name: context[name] for name in _OURS if name in context}
             if type(traits := context.get("traits")) is dict:
                 kept["context"]["traits"] = self._named(traits)
         for path in self._paths:
@@ -68,11 +77,37 @@ class Listing:
         return kept
 
     def _named(self, traits: dict[str, Any]) -> dict[str, Any]:
-        return {
-            name: value
-            for name, value in traits.items()
-            if folded(name) in self._traits or consent.is_one(name)
-        }
+        kept = {}
+        for name, value in traits.items():
+            if folded(name) in self._traits:
+                kept[name] = value
+            elif consent.is_one(name) and (said := _words(name.rpartition(".")[2], value)) is not None:
+                kept[name] = said
+        return kept
+
+
+def _plain(event: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    """Return these values where they are plain: in an object there would be others."""
+    return {name: event[name] for name in names if name in event and not isinstance(event[name], dict | list)}
+
+
+def _stamps(context: dict[str, Any]) -> dict[str, Any]:
+    """Return what a banner says."""
+    kept = {}
+    for name, parts in _STAMPS.items():
+        if type(said := context.get(name)) is dict:
+            kept[name] = {part: said[part] for part in parts if part in said}
+    return kept
+
+
+def _words(name: str, value: Any) -> Any:
+    """Return what is said of consent; None for what says nothing."""
+    if type(value) is dict:
+        found = {inner: said for inner in value if (said := _words(inner, value[inner])) is not None}
+        return found or None
+    if isinstance(value, list):
+        return None
+    return value if name in _SAID_AS_IT_IS or consent.says(value) is not None else None
 
 
 def within(value: Any, shape: Shape, depth: int) -> Any:
@@ -95,6 +130,8 @@ def _copy(path: Collection[str], source: Any, target: dict[str, Any]) -> None:
             return
     if last not in source:
         return
+    if isinstance(source[last], dict | list):
+        return  # it identifies nobody
     for name in above:
         target = target.setdefault(name, {})
     target.setdefault(last, source[last])

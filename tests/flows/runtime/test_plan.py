@@ -193,8 +193,12 @@ NESTED = {"properties": {"a": {"properties": {"x": {}}}, "b": {}}}
             {"properties": {"a": {"$ref": "#/$defs/n~1o"}}, "$defs": {"n/o": NESTED}},
             {"a": {"a": {"x": None}, "b": None}},
         ),
-        (True, None),
-        ({}, None),
+        (True, {}),
+        ({}, {}),
+        ({"type": "object", "required": ["a"]}, {}),
+        ({"type": "object", "additionalProperties": False}, {}),
+        ({"properties": {"a": {"additionalProperties": False}}}, {"a": {}}),
+        ({"additionalProperties": True}, None),
     ],
 )
 def test_the_names_of_a_plan(tmp_path: Path, schema: Any, shape: Any) -> None:
