@@ -58,7 +58,8 @@ def a_round(
     awaited = [request for request in erasures if request.by != RETENTION]
     others = [request for request in erasures if request.by == RETENTION and all_of_them]
     for request in awaited:
-        waits |= _advanced(erasing.advance, request).step not in ENDS
+        after = _advanced(erasing.advance, request)
+        waits |= after.step not in ENDS and after.id not in erasing.resting
     if others:
         _together(erasing, others)
     for request in others:

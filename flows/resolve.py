@@ -92,6 +92,7 @@ class Resolver:
         self._suspended = frozenset(directory.suspended())
         self._erasures = directory.erasures()
         self._suppressed = directory.suppressed()  # as of then
+        self._looked = self._erasures  # when it was last looked whether anybody is off that list
         self._drafting = Drafting(self._consents, directory, keys)
         self._committed = dict(positions or {})
         self._content: WindowPacker | None = None
@@ -320,6 +321,7 @@ class Resolver:
         A directory that came back without its last windows would otherwise be noticed by the next event only.
         """
         self._suspended = frozenset(self._directory.suspended())
+        self.take_again()
         self._drafting.spoken = self._drafting.spoken or self._directory.has_consents()
         offsets = self._directory.offsets() if self._committed else {}
         for partition, after in self._committed.items():
@@ -328,6 +330,15 @@ class Resolver:
                     f"{partition}: {after} was committed, the directory has {offsets.get(partition, START)}: "
                     "it came back older"
                 )
+
+    def take_again(self) -> None:
+        """Take events again of whom a steward has taken off the list. Who is on it anew is heard of at the
+        commit."""
+        if not self._suppressed or (changes := self._directory.erasures()) == self._looked:
+            return
+        self._looked = changes
+        if (known := frozenset(self._directory.suppressed())) < self._suppressed:
+            self._suppressed = known
 
     def _write(self, judged: Judged, commit: WindowCommit) -> WindowResult:
         content = self._content(judged, commit) if self._content else b""

@@ -61,7 +61,8 @@ class WindowPacker:
                     users[places[index]] = strongest.hash
         values = [event.value for event in window.events]
         for index, (denied, whole) in ruling.unkept.items() if ruling is not None else ():
-            values[places[index]] = rewritten(self._categories, values[places[index]], denied, whole)
+            message = judged.checked[index].message
+            values[places[index]] = rewritten(self._categories, values[places[index]], denied, whole, message)
         held = self._keys.of((origin for origin in origins if origin), create=True)
         if any(origin and origin not in held for origin in origins):
             raise Stale(f"somebody was erased since a window of {window.partition} was sealed")

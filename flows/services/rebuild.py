@@ -206,6 +206,7 @@ class Rebuild:
             if content.commit.partition == PRIVACY:
                 self._forget(content)
             self._directory.commit(content.commit, self._pack_match(content.commit))
+            self._resolver.take_again()
             return
         self._note_erased(content)
         events = events_of(content, self._keys)

@@ -20,6 +20,7 @@ from state.directory.graph import Graph
 _fact = msgspec.msgpack.Decoder(Fact).decode
 _letter = msgspec.msgpack.Decoder(DeadLetter).decode
 _PURPOSES = ("marketing", "personalisation")
+HOUR_MS = 3_600_000
 Identify = Callable[[Message, int], list[Identifier] | Reject]  # `Identifiers.of`
 Landed = Mapping[int, tuple[bytes, bytes]]  # of a fact, by its identity: root, origin
 
@@ -92,7 +93,7 @@ class Witness:
     ) -> tuple[bool, bool]:
         """Return whether anything of an event may be kept, and whether all of it that is no place."""
         members = _members(graph, origin)
-        news = self._hear(origin, members, _said(made), at_ms)
+        news = self._hear(origin, members, _said(made), at_ms, by_itself=_by_itself(made))
         whole = not self._is_behaviour(made) or any(self._allowed(members, purpose) for purpose in _PURPOSES)
         if whole or news:
             self.first.setdefault(made["messageId"], whole)
@@ -106,16 +107,27 @@ class Witness:
         if PLACE in fact.traits and not self._place_allowed(members):
             self.stored.append(f"{fact.message} says where the customer is, who does not allow it")
 
-    def _hear(self, origin: bytes, members: Sequence[bytes], said: Mapping[str, bool], at_ms: int) -> bool:
+    def _hear(
+        self,
+        origin: bytes,
+        members: Sequence[bytes],
+        said: Mapping[str, bool],
+        at_ms: int,
+        *,
+        by_itself: bool = True,
+    ) -> bool:
         news = False
         held = self.words.setdefault(origin, {})
         others = frozenset(members) - {origin}
+        if not by_itself and all(_repeats(held.get(thing), said[thing], others, at_ms) for thing in said):
+            return False
         for thing, granted in said.items():
             before = held.get(thing)
             if before is not None:
                 if at_ms < before.at_ms or (at_ms == before.at_ms and not before.granted):
                     continue
-                if before.granted == granted and others <= before.others:
+                again = before.granted == granted and others <= before.others
+                if again and (granted or at_ms == before.at_ms):
                     continue
             held[thing] = _Word(at_ms, granted, others)
             news = True
@@ -156,6 +168,19 @@ class Witness:
 def _members(graph: Graph, origin: bytes) -> Sequence[bytes]:
     root = graph.root(origin)
     return graph.records[root].members if root in graph.records else (root,)
+
+
+def _repeats(before: "_Word | None", granted: bool, others: frozenset[bytes], at_ms: int) -> bool:
+    """Return whether a banner says what was said less than an hour before."""
+    if before is None or before.granted != granted or not others <= before.others:
+        return False
+    return granted or at_ms - before.at_ms <= HOUR_MS
+
+
+def _by_itself(made: dict[str, Any]) -> bool:
+    """Return whether a no stands among the traits of an event, and not only in what a banner puts on it."""
+    own = made["type"] != "group" and any(name.startswith("consent.") for name in made.get("traits", {}))
+    return own and not all(_said(made).values())
 
 
 def _said(made: dict[str, Any]) -> dict[str, bool]:

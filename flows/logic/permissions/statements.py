@@ -13,7 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from flows.logic import consent
-from flows.logic.fields.stated import stated_ms
+from flows.logic.fields.stated import in_order, stated_ms
 from schemas.config import Consent
 from schemas.records.consents import Consents, Standing, Word, unpacked
 
@@ -35,6 +35,7 @@ _IN_MODES: Final[dict[str, tuple[str, ...]]] = {
 _BETWEEN: Final = re.compile(r"[\s+,_-]+")
 WORDS_MAX: Final = 64  # of one origin
 NAME_MAX: Final = 128  # characters
+AGAIN_MS: Final = 3_600_000  # a no that a banner repeats is written anew after so long
 _NAMES: Final = f"{consent.NAME}."
 _PREFIX: Final = len(_NAMES)
 VERSION_MAX: Final = 64
@@ -108,13 +109,18 @@ def _mode(value: str) -> Iterator[tuple[str, bool]]:
         yield from ((purpose, purpose in granted) for purpose in SWITCHED)
 
 
-def says_nothing_new(record: Consents, said: Stated, version: str, others: Collection[bytes]) -> bool:
+def says_nothing_new(
+    record: Consents, said: Stated, version: str, others: Collection[bytes], time_ms: int
+) -> bool:
     """Return whether these words are said already, and of these other origins too: the usual case, for
-    banners say theirs on each event."""
+    banners say theirs on each event. A no that is said again after an hour is new, so that a yes from before
+    comes too late. `time_ms`: of the event."""
     held = record.words
     for thing, granted in said.items():
         word = held.get(thing)
         if word is None or word.granted is not granted or word.version != version:
+            return False
+        if not granted and time_ms - _ms(word) > AGAIN_MS:
             return False
         if others and not set(others) <= set(word.over):
             return False
@@ -125,25 +131,37 @@ def take(record: Consents, said: Stated, like: Word) -> bool:
     """Take words into the record of an origin, each as `like` says but for what it grants. Return whether
     the record says anything new.
 
-    A word that is said again is new only where it is of another version, or overrules more: banners say
-    theirs on each event. One that is older than what is held comes too late.
+    A yes that is said again is new only where it is of another version, or overrules more; a no moves with
+    each time that it is said, so that no yes from in between counts. A word that is older than what is held
+    comes too late. Where there is no more room the oldest yes goes for a no.
     """
     changed = False
     for thing, granted in said.items():
         held = record.words.get(thing)
         if held is not None and not _is_news(held, granted, like):
             continue
-        if held is None and len(record.words) >= WORDS_MAX:
+        if held is None and len(record.words) >= WORDS_MAX and (granted or not _make_room(record)):
             continue
         record.words[thing] = msgspec.structs.replace(like, granted=granted)
         changed = True
     return changed
 
 
+def _make_room(record: Consents) -> bool:
+    """Forget the oldest yes; return whether there was one."""
+    yeses = [(in_order(word.moment), thing) for thing, word in record.words.items() if word.granted]
+    if not yeses:
+        return False
+    del record.words[min(yeses)[1]]
+    return True
+
+
 def _is_news(held: Word, granted: bool, like: Word) -> bool:
     before, now = _ms(held), _ms(like)
     if now < before or (now == before and not held.granted):
         return False
+    if not granted and now > before:
+        return True
     return held.granted != granted or held.version != like.version or not set(like.over) <= set(held.over)
 
 

@@ -65,15 +65,18 @@ def _inside(category_of: Callable[[str], str], value: Any, denied: Denied, count
     return value
 
 
-def rewritten(categories: Categories, value: bytes, denied: Denied, whole: bool) -> bytes:
+def rewritten(categories: Categories, value: bytes, denied: Denied, whole: bool, message: str) -> bytes:
     """Return the bytes of an event, as they came, without the fields of these categories; of a `whole` one
-    that is withheld only whose it was. What cannot be read is not kept at all."""
+    that is withheld only whose it was. `message`: its id, which is written where it came without one: it was
+    made of the bytes as they were. What cannot be read is not kept at all."""
     try:
         event = _decode(value)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         return b""
     if type(event) is not dict:
         return b""
+    if not event.get("messageId"):
+        event["messageId"] = message
     without = partial(_inside, categories.of_field, denied=denied, counts={})
     if whole:
         return _encode(_stub(event, without))

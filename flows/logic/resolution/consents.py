@@ -14,6 +14,7 @@ from flows.logic.models.binary import BINARY
 from flows.logic.permissions.categories import Categories
 from flows.logic.permissions.permissions import Permissions
 from flows.logic.permissions.statements import (
+    AGAIN_MS,
     VERSION,
     VERSION_MAX,
     Stated,
@@ -56,17 +57,20 @@ class Speaker:
             read = {origin: unpacked(record) for origin, record in standing.records.items()}
             standing.read = (read, together(read))
         self.records, self.words = standing.read
-        self._last: tuple[bytes, Stated, object] | None = None  # what was said again last, and where
+        self._last: tuple[bytes, Stated, object, int] | None = None  # what was said again last, and where
 
     def has_said(self, event: Checked, country: str, origin: bytes) -> bool:
         """Return whether the record of this origin holds all the words of an event, and its country."""
-        stamp = (origin, event.said, event.traits.get(VERSION))
+        if event.traits and not all(event.said.values()) and any(map(consent.is_one, event.traits)):
+            return False  # a no that is said by itself, and not stamped on an event: its time counts
+        stamp = (origin, event.said, event.traits.get(VERSION), event.time_ms // AGAIN_MS)
         if stamp == self._last and not country:
             return True
         record = self.records.get(origin)
         if record is None or country not in ("", record.country):
             return False
-        if not says_nothing_new(record, event.said, _version(event), self._others(origin)):
+        others = self._others(origin)
+        if not says_nothing_new(record, event.said, _version(event), others, event.time_ms):
             return False
         self._last = stamp
         return True

@@ -106,6 +106,8 @@ class Erasing:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._drains = Drains(parts.drain, parts.clock_ms)
+        self.resting: set[str] = set()  # requests about customers on hold
+        self._released: dict[str, int] = {}  # those that were: when it was seen that they are no longer
         self._drain: tuple[int, Drain] | None = None  # for what retention asks: since when
         self._removed: dict[str, Counter[str]] = {}  # by `sweep_together`
         self._resolved_ms = 0  # all that came before then has been resolved
@@ -154,14 +156,14 @@ class Erasing:
         if erased and not request.again and (not request.origins or self._other(request)):
             other = self._other(request)
             return self._at(request, Step.DONE, joined=other, note="" if other else "was erased before")
+        if self._rests(request):
+            return None
         if not request.again and not request.mark and not self._drained(request):
             return None
         if not request.origins:  # said first: whoever finds the customer detached knows by which request
             members, identifiers = parts.ledger.members(parts.directory.root(request.customer))
             if not members:
                 return self._at(request, Step.DONE, note="nobody is known by this id")
-            if not request.unheard_since_ms and not request.again and self._is_held(members):
-                return None  # another system asked for it: it waits until they are released
             users = _users(identifiers)
             return _replace(request, origins=members, users=users, shards=self._shards(members))
         if not request.unheard_since_ms or erased:
@@ -194,6 +196,20 @@ class Erasing:
         if self._has_waited(request, UNSURE_S):
             return "nobody can tell when the customer was heard of: nothing was erased", None
         return "", None
+
+    def _rests(self, request: PrivacyRequest) -> bool:
+        """Return whether the customer is on hold, so that what somebody asks for waits until it is released.
+        (What retention asks for ends instead.)"""
+        if request.again or request.unheard_since_ms:
+            return False
+        members, _ = self._parts.ledger.members(self._parts.directory.root(request.customer))
+        if self._is_held(members):
+            self.resting.add(request.id)
+            return True
+        if request.id in self.resting:  # released: what came in meanwhile is resolved first, too
+            self.resting.discard(request.id)
+            self._released[request.id] = self._parts.clock_ms()
+        return False
 
     def _is_held(self, members: Sequence[bytes]) -> bool:
         return not set(members).isdisjoint(self._parts.held())
@@ -326,10 +342,13 @@ class Erasing:
     def _drained(self, request: PrivacyRequest) -> bool:
         if request.unheard_since_ms:
             return self._all_drained(request)
-        return self._drains.passed(request.id, max(request.asked_ms, request.begins_ms))
+        since_ms = max(request.asked_ms, request.begins_ms, self._released.get(request.id, 0))
+        return self._drains.passed(request.id, since_ms)
 
     def _all_drained(self, request: PrivacyRequest) -> bool:
         """The same for those that nobody waits for: one drain for many of them, and without a limit."""
+        if self._parts.clock_ms() < self._resolved_ms:  # the clock was set back
+            self._resolved_ms = 0
         if request.asked_ms <= self._resolved_ms:
             return True
         if self._drain is None:

@@ -558,7 +558,7 @@ def test_who_is_to_stay_unknown_is_dropped_and_counted(site: Erased) -> None:
     assert found["events"] == 3
     assert requests.unsuppress(site.deployment, "user_id:ana")
     assert not requests.unsuppress(site.deployment, "user_id:ana")
-    site.say(viewed(userId="bea"))  # each worker hears of it with its next window
+    site.resolver.confirm()  # as each worker does once a second
     site.say(viewed(userId="ana"))
     site.settle()
     assert site.deployment.profile_reader("user_id", "ana") is not None

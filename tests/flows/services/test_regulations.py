@@ -168,6 +168,31 @@ def test_who_is_on_hold_is_erased_once_released(site: Erased, client: Client) ->
     assert status(client, name)["overallStatus"] == "FINISHED"
 
 
+def test_an_erasure_that_waits_for_a_release_keeps_the_process_from_nothing(site: Erased) -> None:
+    site.say(identify("ana", "ana@example.org"))
+    site.settle()
+    request = requests.erase(site.deployment, "user_id:ana", by="test").request
+    holds.hold(site.deployment, "user_id:ana", by="desk")
+    made = 0
+    erasing = site.erasing()
+    drain = erasing._parts.drain
+
+    def counted() -> Any:
+        nonlocal made
+        made += 1
+        return drain()
+
+    erasing._parts = replace(erasing._parts, drain=counted)
+    erasing._drains._make = counted
+    for _ in range(5):
+        assert not a_round(site.deployment.privacy_requests, erasing)  # it may rest
+    assert made == 0
+    holds.release(site.deployment, "user_id:ana")
+    assert a_round(site.deployment.privacy_requests, erasing) or made
+    assert made in (1, 2)  # before its origins are noted, and after
+    assert site.carry_on(requests.get(site.deployment, request.id)).receipt
+
+
 def test_what_came_in_before_is_deleted_too(site: Erased, client: Client) -> None:
     """Who is named may lie in the raw log only."""
     name = regulated(client, "DELETE_ONLY", "ana")

@@ -5,7 +5,16 @@ import pytest
 from flows.logic.fields.stated import stated_at
 from flows.logic.permissions.categories import Categories
 from flows.logic.permissions.permissions import Permissions
-from flows.logic.permissions.statements import Stated, Words, stated, take, together
+from flows.logic.permissions.statements import (
+    AGAIN_MS,
+    WORDS_MAX,
+    Stated,
+    Words,
+    says_nothing_new,
+    stated,
+    take,
+    together,
+)
 from flows.logic.permissions.withholding import WITHHELD, rewritten
 from schemas.config import ATTRIBUTES, Category, Consent, Purpose
 from schemas.records.consents import MARK_BYTES, Consents, Word, packed, unpacked
@@ -126,7 +135,7 @@ def test_within_an_origin_the_last_word_counts() -> None:
     record = Consents()
     assert take(record, {"sms": False}, word(True, 5))
     assert not take(record, {"sms": True}, word(True, 4))
-    assert not take(record, {"sms": False}, word(True, 6))  # banners say it on each event
+    assert take(record, {"sms": False}, word(True, 6))  # a no moves each time that it is said
     assert take(record, {"sms": True}, word(True, 7))
     assert record.words["sms"] == word(True, 7)
     assert take(record, {"sms": False}, word(True, 7))
@@ -169,17 +178,17 @@ def test_the_archive_keeps_an_event_without_what_is_denied() -> None:
         "properties": {"favouriteSport": "golf", "sku": 1, "inner": [{"favourite_sport": 2, "n": 3}]},
         "context": {"ip": "1.2.3.4", "device": {"id": "d", "model": "x"}, "traits": {"city": "x"},
         "consent": {"categoryPreferences": {"Ads": false}}}}"""
-    fields = rewritten(CATEGORIES, value, frozenset({"hobby"}), whole=False)
+    fields = rewritten(CATEGORIES, value, frozenset({"hobby"}), whole=False, message="m")
     assert b"golf" not in fields
     assert b'"sku":1' in fields
     assert b'"n":3' in fields
     assert b'"event":"Seen"' in fields
-    whole = rewritten(CATEGORIES, value, frozenset({"behaviour", "location"}), whole=True)
+    whole = rewritten(CATEGORIES, value, frozenset({"behaviour", "location"}), whole=True, message="m")
     assert WITHHELD.encode() in whole
     assert b'"userId":"u"' in whole
     assert b'"Ads":false' in whole
     assert not any(said in whole for said in (b"Seen", b"golf", b"sku", b"1.2.3.4", b"model"))
-    assert rewritten(CATEGORIES, b"not json", frozenset({"hobby"}), whole=False) == b""
+    assert rewritten(CATEGORIES, b"not json", frozenset({"hobby"}), whole=False, message="m") == b""
 
 
 @pytest.mark.parametrize(
@@ -196,3 +205,35 @@ def test_the_archive_keeps_an_event_without_what_is_denied() -> None:
 )
 def test_the_category_of_a_field(name: str, category: str) -> None:
     assert CATEGORIES.of_field(name) == category
+
+
+def like(ms: int, granted: bool = True) -> Word:
+    return Word(granted, stated_at(ms, b"mmm"), "web", "", f"m{ms}")
+
+
+def test_a_yes_from_before_a_no_that_was_said_again_comes_too_late() -> None:
+    record = Consents()
+    assert take(record, {"marketing": False}, like(1_000))
+    assert take(record, {"marketing": False}, like(3_000))
+    assert not take(record, {"marketing": True}, like(2_000))
+    assert together({b"a": record}).said == {"marketing": False}
+    assert take(record, {"marketing": True}, like(4_000))
+    assert not take(record, {"marketing": True}, like(5_000))  # a yes does not move
+
+
+def test_a_no_of_a_banner_is_new_after_an_hour() -> None:
+    record = Consents()
+    take(record, {"ads": False}, like(1_000))
+    assert says_nothing_new(record, {"ads": False}, "", (), 1_000 + AGAIN_MS)
+    assert not says_nothing_new(record, {"ads": False}, "", (), 1_001 + AGAIN_MS)
+
+
+def test_a_no_has_room_though_an_origin_has_said_too_much() -> None:
+    record = Consents()
+    for number in range(WORDS_MAX):
+        assert take(record, {f"id{number}": number > 0}, like(1_000 + number))
+    assert not take(record, {"more": True}, like(9_000))
+    assert take(record, {"marketing": False}, like(9_000))
+    assert record.words["marketing"].granted is False
+    assert "id1" not in record.words  # the oldest yes
+    assert len(record.words) == WORDS_MAX
