@@ -16,13 +16,13 @@ from tests.running import COMMAND, environment, running
 def test_a_rotation_that_is_killed_again_and_again_loses_nobody(tmp_path: Path) -> None:
     chance = random.Random(14)
     with running(tmp_path, "[shards]\ncount = 2") as millrace:
-        assert millrace.stored([person(n) for n in range(100)])
+        assert millrace.stored([person(n) for n in range(100)], timeout_s=30)
         millrace.eventually(partial(known, millrace, 99))
         argv = [*COMMAND, "keys", "rotate", "-c", str(millrace.file)]
         file = next(tmp_path.rglob("keys.json"))
         killed, people = 0, 100
         while killed < 4:
-            assert millrace.stored([person(people)])
+            assert millrace.stored([person(people)], timeout_s=30)
             people += 1
             with subprocess.Popen(argv, cwd=tmp_path, env=environment()) as rotating:
                 before = file.read_bytes()
