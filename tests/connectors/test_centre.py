@@ -155,7 +155,7 @@ def test_a_form_that_another_site_sent_changes_nothing(
 @pytest.mark.parametrize(
     ("body", "kind", "status"),
     [
-        (b"x" * 20_000, "application/x-www-form-urlencoded", 413),
+        (b"x" * 40_000, "application/x-www-form-urlencoded", 413),
         (b"a=1&" * 40, "application/x-www-form-urlencoded", 400),
         (b"csrf=\xff\xfe", "application/x-www-form-urlencoded", 400),
         (b'{"csrf": "secret"}', "application/json", 400),
@@ -242,6 +242,15 @@ def test_a_request_is_passed_on_as_it_was_written(browser: Browser, centre: Memo
     answer = browser.post("requests", {"right": "correct", "text": text})
     assert (answer.status_code, answer.headers["location"]) == (303, f"{ROOT}/requests?saved=now")
     assert ("ask", "correct", "我的名字是 <b>李安娜</b>\nline two") in centre.done
+
+
+@pytest.mark.parametrize("letter", ["数", "🍵"])
+def test_a_request_may_be_as_long_in_every_script(
+    browser: Browser, centre: MemoryCentre, letter: str
+) -> None:
+    answer = browser.post("requests", {"right": "correct", "text": letter * TEXT_MAX})
+    assert answer.status_code == 303
+    assert ("ask", "correct", letter * TEXT_MAX) in centre.done
 
 
 @pytest.mark.parametrize(
@@ -345,7 +354,7 @@ def test_every_answer_is_kept_by_nobody_and_shown_in_no_frame(browser: Browser, 
     answers += [browser.post(act, form) for act, form in ACTS.items()]
     answers.append(browser.get(""))
     browser.come_in()
-    answers += [browser.post("erase", b"x" * 20_000), browser.post("mode", {"csrf": "x"})]
+    answers += [browser.post("erase", b"x" * 40_000), browser.post("mode", {"csrf": "x"})]
     assert {answer.status_code for answer in answers} >= {200, 303, 400, 401, 404}
     for answer in answers:
         said = answer.headers
