@@ -259,7 +259,7 @@ class _Pages:
     async def nowhere(self, request: Request) -> Response:
         path = request.url.path
         if path.endswith("/"):  # the same page, as people type it
-            return see_other(path.rstrip("/"))
+            return see_other(quote(path.rstrip("/")))
         return self._sorry(request, 404, "sorry_nowhere")
 
     # --- files

@@ -401,6 +401,8 @@ def test_a_slash_at_the_end_is_the_same_page(browser: Browser) -> None:
     for path in (f"{ROOT}/", f"{ROOT}/data/", f"{ROOT}/data//"):
         answer = browser.get(path)
         assert (answer.status_code, answer.headers["location"]) == (303, path.rstrip("/"))
+    answer = browser.get(f"{ROOT}/数据 a/")
+    assert (answer.status_code, answer.headers["location"]) == (303, f"{ROOT}/%E6%95%B0%E6%8D%AE%20a")
     assert browser.get(f"{ROOT}/mode").status_code == 404
 
 
