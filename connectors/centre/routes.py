@@ -11,6 +11,7 @@ The log says what was done, and of nobody.
 
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from hashlib import blake2b
@@ -159,7 +160,8 @@ class _Pages:
         if isinstance(found, Response):
             return found
         if former := request.cookies.get(self._cookie):
-            await run_in_threadpool(self._centre.leave, former)
+            with suppress(Unreachable):  # the link is used up by now, and the former visit ends by itself
+                await run_in_threadpool(self._centre.leave, former)
         log.info("centre_entered")
         response = see_other(ROOT)
         response.set_cookie(

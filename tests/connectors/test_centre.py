@@ -128,6 +128,17 @@ def test_who_comes_in_by_another_link_leaves_the_former_visit(browser: Browser, 
     assert ("leave", COOKIE) in centre.done
 
 
+def test_who_has_used_a_link_up_is_in_though_the_former_visit_cannot_be_ended(
+    browser: Browser, centre: MemoryCentre, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(_: str) -> None:
+        raise Unreachable("away")
+
+    monkeypatch.setattr(centre, "leave", away)
+    browser.come_in()
+    assert browser.get("").status_code == 200
+
+
 # --- forms
 
 
