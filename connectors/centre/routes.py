@@ -18,6 +18,7 @@ from hashlib import blake2b
 from pathlib import Path
 from time import monotonic
 from typing import Any, Final, ParamSpec, TypeVar, get_args
+from unicodedata import category
 from urllib.parse import quote
 
 import structlog
@@ -45,6 +46,7 @@ ROOT: Final = "/privacy"
 LINK: Final = f"{ROOT}/link"
 _CODE_MAX: Final = 32  # characters
 TEXT_MAX: Final = 2_000  # characters of a request
+_TURNING: Final = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 _FOLDER: Final = Path(__file__).parent / "templates"
 _LANGS: Final[tuple[Lang, ...]] = get_args(Lang)
 _ASKING: Final[tuple[str, ...]] = get_args(Asking)
@@ -485,9 +487,17 @@ def _saved(request: Request) -> str:
 
 
 def _clean(text: str) -> str:
-    """What people type, without what only programs do."""
-    lines = text.replace("\r\n", "\n").strip()
-    return "".join(letter for letter in lines if letter == "\n" or letter.isprintable())
+    """What people type, without what only programs do. A space of any kind is one; what joins letters and
+    parts of emoji stays, what turns the direction of a text does not."""
+    return "".join(map(_typed, text.replace("\r\n", "\n").strip()))
+
+
+def _typed(letter: str) -> str:
+    if letter == "\n" or letter.isprintable():
+        return letter
+    if letter.isspace():
+        return " "
+    return letter if category(letter) == "Cf" and letter not in _TURNING else ""
 
 
 def _day(at_ms: int, lang: Lang) -> str:

@@ -255,6 +255,23 @@ def test_a_request_is_passed_on_as_it_was_written(browser: Browser, centre: Memo
     assert ("ask", "correct", "我的名字是 <b>李安娜</b>\nline two") in centre.done
 
 
+@pytest.mark.parametrize(
+    ("typed", "kept"),
+    [
+        ("李\u3000安娜", "李 安娜"),
+        ("10\u00a0kg\tnow\u2028then", "10 kg now then"),
+        ("\U0001f468\u200d\U0001f469\u200d\U0001f467", "\U0001f468\u200d\U0001f469\u200d\U0001f467"),
+        ("می\u200cخواهم", "می\u200cخواهم"),
+        ("a\u202eb\u2066c\u2069d\x00\x1b", "abcd"),
+    ],
+)
+def test_what_belongs_to_a_script_stays_as_it_was_typed(
+    browser: Browser, centre: MemoryCentre, typed: str, kept: str
+) -> None:
+    browser.post("requests", {"right": "correct", "text": typed})
+    assert ("ask", "correct", kept) in centre.done
+
+
 @pytest.mark.parametrize("letter", ["数", "🍵"])
 def test_a_request_may_be_as_long_in_every_script(
     browser: Browser, centre: MemoryCentre, letter: str
