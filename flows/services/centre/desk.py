@@ -88,6 +88,8 @@ class CentreDesk:
         found = self._erasure(visit)
         if found is None:
             raise Unusable("there is no erasure to take back")
+        if found.begins_ms <= time.time() * 1000:
+            raise Unusable(f"{found.id} cannot be taken back: it begins at once, or has begun")
         requests.cancel(self._deployment, found.id)
 
     def receipt(self, visit: Visit) -> Receipt:
@@ -119,8 +121,8 @@ class CentreDesk:
 
 def _erases(request: PrivacyRequest) -> bool:
     """Return whether the customer is erased by this one, or will be: not by one that was taken back, or that
-    ended since the customer was heard of."""
-    if request.right != "erase":
+    ended since the customer was heard of, nor by one of retention, which ends so until it has begun."""
+    if request.right != "erase" or (request.unheard_since_ms and request.step == Step.ASKED):
         return False
     return request.step not in ENDS or bool(request.receipt or request.joined)
 

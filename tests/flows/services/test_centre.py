@@ -17,6 +17,7 @@ from schemas.config import Config, Gateway, Retention
 from schemas.config.toml import load
 from schemas.errors import Unusable
 from schemas.records.identity_graph import text_id
+from schemas.records.privacy_requests import Step
 from schemas.units import Duration
 from state.history.key_snapshot import Copying
 from tests.flows.services.test_consenting import allowed, resolve
@@ -411,6 +412,28 @@ def test_a_link_of_who_was_part_of_an_erased_customer_leads_there_too(site: Cent
     found = desk.erasure(visit)
     assert found is not None
     assert found.receipt
+
+
+def test_what_retention_asked_is_no_erasure_of_the_customer_until_it_has_begun(site: Centred) -> None:
+    desk, _, visit = site.come_in("user_id:ana")
+    root = requests.customer(site.deployment, "user_id:ana")
+    [asked] = requests.erasures(site.deployment, [root], by="retention")
+    asked = msgspec.structs.replace(asked, id="retention-1", unheard_since_ms=1)
+    site.deployment.privacy_requests.add(asked)
+    assert desk.erasure(visit) is None
+    with pytest.raises(Unusable, match="no erasure"):
+        desk.keep(visit)
+    begun = msgspec.structs.replace(asked, step=Step.DETACHED)
+    assert site.deployment.privacy_requests.save(asked, begun)
+    assert desk.erasure(visit) is not None
+
+
+def test_an_erasure_without_grace_is_not_taken_back(site: Centred) -> None:
+    desk, _, visit = site.come_in("user_id:ana")
+    desk.erase(visit)
+    with pytest.raises(Unusable, match="cannot be taken back"):
+        desk.keep(visit)
+    assert [one.step for one in desk.requests(visit)] == [Step.ASKED]
 
 
 def test_a_backup_holds_no_session(site: Centred) -> None:
