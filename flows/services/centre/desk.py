@@ -97,14 +97,15 @@ class CentreDesk:
         return Receipt(document, self._deployment.receipt_signer.public)
 
     def _erasure(self, visit: Visit) -> PrivacyRequest | None:
-        """Return the newest erasure of the customer; where another one has erased it, that one."""
+        """Return the newest erasure of the customer; where another one has erased it, that one while it is
+        kept."""
         if visit.state == "unknown":
             return None
         found = [one for one in requests.of(self._deployment, visit.customer) if _erases(one)]
         if not found:
             return None
         newest = found[-1]
-        return requests.get(self._deployment, newest.joined) if newest.joined else newest
+        return requests.joined(self._deployment, newest) or newest
 
     def _shown(self, request: PrivacyRequest) -> Request:
         done = request.step in (Step.DONE, Step.REFUSED)

@@ -258,6 +258,15 @@ def get(deployment: Deployment, name: str) -> PrivacyRequest:
     return found
 
 
+def joined(deployment: Deployment, request: PrivacyRequest) -> PrivacyRequest | None:
+    """Return the request that has erased this one's customer; None where it is this one, or is not kept any
+    more. Raises `Unreachable`."""
+    if not request.joined:
+        return None
+    with reported():
+        return deployment.privacy_requests.get(request.joined)
+
+
 def of(deployment: Deployment, named: str) -> list[PrivacyRequest]:
     """Return the requests of a customer, or the one with this id, the oldest first. Raises `Unusable`,
     `Unreachable`."""
@@ -322,8 +331,8 @@ def receipt(deployment: Deployment, named: str) -> bytes:
     is none yet, `Unreachable`."""
     found = of(deployment, named)
     done = [one for one in found if one.receipt]
-    if not done and found and found[-1].joined:
-        return receipt(deployment, found[-1].joined)
+    if not done and found and (other := joined(deployment, found[-1])):
+        return receipt(deployment, other.id)
     if not done:
         state = found[-1].step if found else "nothing was asked"
         raise Unusable(f"there is no receipt for {named}: {state}")

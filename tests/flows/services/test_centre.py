@@ -428,6 +428,20 @@ def test_what_retention_asked_is_no_erasure_of_the_customer_until_it_has_begun(s
     assert desk.erasure(visit) is not None
 
 
+def test_an_erasure_that_joined_one_which_is_kept_no_longer_is_shown_itself(site: Centred) -> None:
+    desk, _, visit = site.come_in("user_id:ana")
+    root = requests.customer(site.deployment, "user_id:ana")
+    [asked] = requests.erasures(site.deployment, [root], by="test")
+    site.deployment.privacy_requests.add(
+        msgspec.structs.replace(asked, step=Step.DONE, joined="erase-that-is-gone")
+    )
+    found = desk.erasure(visit)
+    assert found is not None
+    assert (found.id, found.receipt) == (asked.id, False)
+    with pytest.raises(Unusable, match="there is no receipt"):
+        desk.receipt(visit)
+
+
 def test_an_erasure_without_grace_is_not_taken_back(site: Centred) -> None:
     desk, _, visit = site.come_in("user_id:ana")
     desk.erase(visit)
