@@ -47,6 +47,7 @@ LINK: Final = f"{ROOT}/link"
 _CODE_MAX: Final = 32  # characters
 TEXT_MAX: Final = 2_000  # characters of a request
 _TURNING: Final = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+_POLLING: Final = "erasing"  # the id of what asks again by itself
 _FOLDER: Final = Path(__file__).parent / "templates"
 _LANGS: Final[tuple[Lang, ...]] = get_args(Lang)
 _ASKING: Final[tuple[str, ...]] = get_args(Asking)
@@ -198,7 +199,8 @@ class _Pages:
             try:
                 if cookie and (wait_s := asked.wait_s(_name_of(cookie))):
                     return self._later(request, wait_s)
-                visit = await run_in_threadpool(self._centre.visit, cookie) if cookie else None
+                renew = not _is_poll(request)
+                visit = await run_in_threadpool(self._centre.visit, cookie, renew) if cookie else None
                 if visit is None:
                     return self._outside(request)
                 if visit.state != "there" and not erased:
@@ -465,6 +467,12 @@ async def _noted(say: Callable[Asked, Noted], *args: Asked.args, **options: Aske
 def _is_partial(request: Request) -> bool:
     """Return whether htmx asks, which takes a part of the page and no redirect."""
     return request.headers.get("hx-request") == "true"
+
+
+def _is_poll(request: Request) -> bool:
+    """Return whether a page asks by itself how an erasure goes on, and nobody has clicked."""
+    asked = request.method == "GET" and _is_partial(request)
+    return asked and request.headers.get("hx-trigger") == _POLLING
 
 
 def _name_of(cookie: str) -> str:

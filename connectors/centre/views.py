@@ -143,8 +143,8 @@ class Centre(Protocol):
     def enter(self, token: str) -> str | Denied:
         """Use a link up, and return the cookie of a new session; or why not."""
 
-    def visit(self, cookie: str) -> Visit | None:
-        """Return who is in, None where the session is over."""
+    def visit(self, cookie: str, renew: bool = True) -> Visit | None:
+        """Return who is in, None where the session is over. `renew`: it lasts longer thereby."""
 
     def speak(self, cookie: str, lang: Lang) -> None:
         """Show pages in this language from now on."""

@@ -54,6 +54,7 @@ class MemoryCentre:
         self.found_erasure: Erasure | None = None
         self.mode = "basic"
         self.empty = False
+        self.renewed = True  # by the last look
 
     def _asked(self, *what: Any) -> None:
         if self.error is not None:
@@ -71,7 +72,8 @@ class MemoryCentre:
         self.seen = ANA
         return COOKIE
 
-    def visit(self, cookie: str) -> Visit | None:
+    def visit(self, cookie: str, renew: bool = True) -> Visit | None:
+        self.renewed = renew
         if isinstance(self.error, Unusable):
             return self.seen
         self._asked("visit")

@@ -523,3 +523,21 @@ def test_an_erasure_that_has_not_begun_can_be_taken_back(browser: Browser, centr
     assert ("keep",) not in centre.done
     assert browser.post("erase/back", {}).headers["location"] == "/privacy/erase"
     assert ("keep",) in centre.done
+
+
+def test_a_page_that_asks_by_itself_keeps_no_visit_alive(browser: Browser, centre: MemoryCentre) -> None:
+    centre.found_erasure = erasure("settled")
+    page = browser.get("erase").text
+    assert 'id="erasing" hx-get="/privacy/erase" hx-trigger="every' in page
+    assert centre.renewed
+    browser.get("erase", hx_request="true", hx_trigger="erasing")
+    assert not centre.renewed
+    browser.get("erase")
+    assert centre.renewed
+
+
+def test_while_an_erasure_waits_to_begin_no_page_asks_by_itself(
+    browser: Browser, centre: MemoryCentre
+) -> None:
+    centre.found_erasure = erasure("asked", NOW)
+    assert "hx-trigger" not in browser.get("erase").text

@@ -38,8 +38,8 @@ class CentreDesk:
     def enter(self, token: str) -> str | Denied:
         return links.enter(self._deployment, token)
 
-    def visit(self, cookie: str) -> Visit | None:
-        return links.visit(self._deployment, cookie)
+    def visit(self, cookie: str, renew: bool = True) -> Visit | None:
+        return links.visit(self._deployment, cookie, renew=renew)
 
     def speak(self, cookie: str, lang: Lang) -> None:
         links.change(self._deployment, cookie, lang=lang)
