@@ -1,5 +1,6 @@
 """Requests of customers: asked for, looked up, listed."""
 
+import secrets
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -24,6 +25,7 @@ from state.redis.client import reported
 POLL_S: Final = 0.1
 NOTE_MAX: Final = 256  # characters
 TEXT_MAX: Final = 2_000
+_ALONE_BYTES: Final = 4
 _TEXT: Final = "$request"  # what it is sealed as; no field of a customer can have this name
 
 
@@ -139,7 +141,8 @@ def ask(
     for it already; `done`: which is all of it. Raises `Unusable` where nobody is known so, `Unreachable`."""
     with reported():
         root = customer(deployment, who)
-        name = f"{right}-{text_id(root)}-{time.time_ns() // 1_000_000}"
+        alone = secrets.token_hex(_ALONE_BYTES)  # two in one millisecond are two
+        name = f"{right}-{text_id(root)}-{time.time_ns() // 1_000_000}-{alone}"
         request = _request(deployment, name, right, root, by, note)
         if text:
             request = msgspec.structs.replace(request, text=_sealed(deployment, who, root, text))
