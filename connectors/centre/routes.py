@@ -344,7 +344,7 @@ class _Pages:
 
     async def _code(self, request: Request, visit: Visit, purpose: str, wrong: bool = False) -> Response:
         found = await run_in_threadpool(self._centre.choices, visit)
-        if all(one.required or one.switch.thing != purpose for one in found.purposes):
+        if all(not one.coded or one.switch.thing != purpose for one in found.purposes):
             return self._sorry(request, 404, "sorry_nowhere")
         status = 422 if wrong else 200
         return self._page("code.html", visit, status, here="choices", of=purpose, wrong=wrong)

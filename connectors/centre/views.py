@@ -37,6 +37,7 @@ class PurposeSwitch(msgspec.Struct, frozen=True):
     required: bool
     channels: list[Switch]
     categories: list[Switch]
+    coded: bool = False  # a yes takes a code, which is sent
 
 
 class Spoken(msgspec.Struct, frozen=True):

@@ -95,7 +95,7 @@ class MemoryCentre:
         purposes = [
             PurposeSwitch(Switch("service", "service", True), True, channels, categories),
             PurposeSwitch(Switch("marketing", "marketing", True, True), False, channels, categories),
-            PurposeSwitch(Switch("sharing", "sharing", False), False, [], []),
+            PurposeSwitch(Switch("sharing", "sharing", False), False, [], [], coded=True),
         ]
         words = [
             Spoken("marketing.sms", False, NOW, "$privacy", "centre-1", "p1"),

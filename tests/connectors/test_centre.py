@@ -230,9 +230,9 @@ def test_a_switch_that_needs_a_code_leads_to_where_it_is_entered(
     assert browser.post("choices", {"switch": "marketing=yes"}).headers["location"] == where
     partial = browser.post("choices", {"switch": "marketing=yes"}, hx_request="true")
     assert partial.headers["hx-redirect"] == where
-    assert "Confirm that it is you" in text_of(browser.get(where))
-    assert browser.get("choices/code?of=nothing").status_code == 404
-    assert browser.get("choices/code?of=service").status_code == 404
+    assert "Confirm that it is you" in text_of(browser.get("choices/code?of=sharing"))
+    for purpose in ("nothing", "service", "marketing"):  # the last one takes no code: none was sent
+        assert browser.get(f"choices/code?of={purpose}").status_code == 404
     wrong = browser.post("choices/code", {"of": "sharing", "code": "000000"})
     assert wrong.status_code == 422
     assert "Nothing was changed" in text_of(wrong)
@@ -518,7 +518,10 @@ def test_an_erasure_that_has_not_begun_can_be_taken_back(browser: Browser, centr
     centre.found_erasure = erasure("asked")
     assert "/erase/back" not in browser.get("erase").text
     centre.found_erasure = erasure("asked", NOW)
-    assert "Take it back, keep my data" in browser.get("erase").text
+    waiting = browser.get("erase").text
+    assert "Take it back, keep my data" in waiting
+    assert waiting.count("Your data will be erased") == 2  # its title, and its heading
+    assert "is being erased" not in waiting
     assert browser.post("erase/back", {"csrf": "wrong"}).status_code == 400
     assert ("keep",) not in centre.done
     assert browser.post("erase/back", {}).headers["location"] == "/privacy/erase"

@@ -54,6 +54,7 @@ class Choosing:
                 PurposeSwitch(
                     switch=shown("", one.allowed),
                     required=one.required,
+                    coded=one.purpose in self._coded,
                     channels=[shown(name, on) for name, on in one.channels.items()],
                     categories=[shown(name, on) for name, on in one.categories.items()],
                 )

@@ -283,6 +283,7 @@ def test_where_a_code_has_a_way_to_the_customer_it_is_asked_for(
         desk.switch(cookie, visit, "sharing.location", True)
     assert desk.switch(cookie, visit, "sharing", True) == "code"
     assert desk.switch(cookie, visit, "sharing", True) == "code"  # a moment later no other one is sent
+    assert [one.switch.thing for one in desk.choices(visit).purposes if one.coded] == ["sharing"]
     [told] = [*lines(site.folder / "crm.jsonl")]
     code = told["data"]["properties"]["code"]
     wrong = f"{(int(code) + 1) % 1_000_000:06}"
