@@ -4,7 +4,8 @@
     ├── ConfigError        the configuration is wrong: nothing starts
     │   └── Losing         it is right, but takes away what cannot be had back: somebody has to say yes
     ├── Unusable           a file that a command was given cannot be used: what is wrong, and where
-    │   └── CodeSent       a customer was sent a code a moment ago, and is sent no other one yet
+    │   ├── CodeSent       a customer was sent a code a moment ago, and is sent no other one yet
+    │   └── CodeWrong      a code is not the one that a customer was sent, or not any more
     ├── Fatal              a worker ends non-zero with this one line; the supervisor starts it again
     │   ├── Fenced         somebody else has written what we own: we are the stale one
     │   ├── Foreign        the data found is not ours (other deployment, newer release, changed shard count)
@@ -54,6 +55,10 @@ class Unusable(MillraceError):
 
 class CodeSent(Unusable):
     """A customer was sent a code a moment ago: no other one is sent yet."""
+
+
+class CodeWrong(Unusable):
+    """A code is not the one that the customer was sent, or not any more."""
 
 
 class Fatal(MillraceError):

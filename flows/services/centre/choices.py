@@ -13,7 +13,7 @@ from flows.logic.resolution.consents import ConsentRules
 from flows.runtime.deployment import Deployment
 from flows.services.centre.links import change
 from flows.services.subjects import confirming, consenting
-from schemas.errors import CodeSent, Unusable
+from schemas.errors import CodeSent, CodeWrong
 from state.redis.client import reported
 
 BY: Final = "privacy centre"
@@ -101,8 +101,7 @@ class Choosing:
         version = self._deployment.config.centre.version
         try:
             confirming.confirm(self._deployment, visit.customer, purpose, code, by=BY, version=version)
-        except Unusable:
-            consenting.known(self._deployment, visit.customer)  # says so where it is this
+        except CodeWrong:
             return None
         said = {purpose: True}
         against = self._switches.switch(self._words(visit), purpose, "", True)

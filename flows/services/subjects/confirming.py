@@ -19,7 +19,7 @@ from flows.runtime.deployment import Deployment
 from flows.services.subjects import consenting
 from flows.services.subjects.telling import handed_over
 from schemas.config import Purpose
-from schemas.errors import CodeSent, Unusable
+from schemas.errors import CodeSent, CodeWrong, Unusable
 from schemas.records.identity_graph import text_id
 from schemas.wire.triggers import CONFIRMATION, Receipt, Trigger
 from state.redis.client import reported
@@ -63,8 +63,9 @@ def ask(deployment: Deployment, who: str, purpose: str) -> Sent:
 
 
 def confirm(deployment: Deployment, who: str, purpose: str, code: str, *, by: str, version: str = "") -> str:
-    """Take the customer's yes to this purpose, and return its proof. Raises `Unusable` for a code that is not
-    the one that was sent, or not any more; `Unreachable`, `LogFull`."""
+    """Take the customer's yes to this purpose, and return its proof. Raises `CodeWrong` for a code that is
+    not the one that was sent, or not any more; `Unusable` where nobody is known so, and as `consenting.say`;
+    `Unreachable`, `LogFull`."""
     asked = _purpose(deployment, purpose)
     with reported():
         root = consenting.known(deployment, who)
@@ -72,11 +73,11 @@ def confirm(deployment: Deployment, who: str, purpose: str, code: str, *, by: st
             root, asked.name, _hashed(deployment, root, asked, code.strip())
         )
     if found == "none":
-        raise Unusable(
+        raise CodeWrong(
             "there is no code to compare with: it was never sent, has expired, or was tried too often"
         )
     if found == "wrong":
-        raise Unusable("this is not the code that was sent")
+        raise CodeWrong("this is not the code that was sent")
     proof = consenting.say(deployment, who, {asked.name: True}, by=by, version=version, confirmed=True)
     with reported():  # only now: whoever dies before can say it again
         deployment.confirmations.use_up(root, asked.name)

@@ -12,7 +12,7 @@ from flows.logic.permissions.categories import KNOWN
 from flows.services.centre import choices, links
 from flows.services.centre.desk import CentreDesk
 from flows.services.centre.holdings import kept_for
-from flows.services.subjects import exporting, requests
+from flows.services.subjects import consenting, exporting, requests
 from schemas.config import Config, Gateway, Retention
 from schemas.config.toml import load
 from schemas.errors import Unusable
@@ -292,6 +292,10 @@ def test_where_a_code_has_a_way_to_the_customer_it_is_asked_for(
     assert allowed(site, "user_id:ana")["sharing"] is False
     with pytest.raises(ValueError, match="no code"):
         desk.confirm(cookie, visit, "marketing", code)
+    with monkeypatch.context() as patch:  # the code is right, and something else is not
+        patch.setattr(consenting, "say", cannot)
+        with pytest.raises(Unusable, match="no identifier"):
+            desk.confirm(cookie, visit, "sharing", code)
     assert desk.confirm(cookie, visit, "sharing", code) == "soon"
     resolve(site)
     assert allowed(site, "user_id:ana")["sharing"] is True  # what a banner refused is taken back as well
@@ -311,6 +315,10 @@ def test_a_visitor_without_a_name_decides_as_well(site: Centred, monkeypatch: py
     assert allowed(site, "anonymous:tablet")["marketing"] is False
     assert allowed(site, "anonymous:tablet")["personalisation"] is True
     assert allowed(site, "user_id:ana")["marketing"] is True
+
+
+def cannot(*_: object, **__: object) -> str:
+    raise Unusable("there is no identifier that counts")
 
 
 def visit_of(desk: CentreDesk, cookie: str) -> Visit:
