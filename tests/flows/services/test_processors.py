@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 import msgspec
 import pytest
+from structlog.testing import capture_logs
 
 from connectors.sinks.opendsr_sink import request_id
 from flows.services.subjects import requests
@@ -222,6 +223,20 @@ def test_an_expired_certificate_counts_no_more(make: Make) -> None:
         answer = call(client, site, "completed")
     assert (answer.status_code, "has expired" in answer.json()["message"]) == (403, True)
     assert begun_again(site, request).answers["processor"].said == "waiting"
+
+
+@pytest.mark.parametrize("content", [None, b"no certificate"])
+def test_a_certificate_that_cannot_be_read_is_for_the_log_alone(make: Make, content: bytes | None) -> None:
+    site = make()
+    begun(site)
+    certificate = site.processor.certificate
+    certificate.unlink() if content is None else certificate.write_bytes(content)
+    with gateway(processors=ProcessorDesk(site.deployment)) as client, capture_logs() as logs:
+        answer = call(client, site, "completed")
+    assert (answer.status_code, answer.json()["message"]) == (403, "the signature cannot be checked now")
+    assert str(certificate) not in answer.text
+    [told] = [entry for entry in logs if entry["event"] == "callback_unchecked"]
+    assert str(certificate) in told["reason"]
 
 
 def test_a_processor_that_never_says_what_came_of_it(make: Make) -> None:
