@@ -496,8 +496,10 @@ def _saved(request: Request) -> str:
 
 def _clean(text: str) -> str:
     """What people type, without what only programs do. A space of any kind is one; what joins letters and
-    parts of emoji stays, what turns the direction of a text does not."""
-    return "".join(map(_typed, text.replace("\r\n", "\n").strip()))
+    parts of emoji stays, what turns the direction of a text does not. Empty where nothing can be
+    seen of it."""
+    cleaned = "".join(map(_typed, text.replace("\r\n", "\n").strip())).strip()
+    return cleaned if any(letter.isprintable() and letter != " " for letter in cleaned) else ""
 
 
 def _typed(letter: str) -> str:

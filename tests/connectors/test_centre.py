@@ -272,6 +272,11 @@ def test_what_belongs_to_a_script_stays_as_it_was_typed(
     assert ("ask", "correct", kept) in centre.done
 
 
+def test_a_request_of_which_nothing_can_be_seen_is_none(browser: Browser, centre: MemoryCentre) -> None:
+    answer = browser.post("requests", {"right": "correct", "text": "\u200b\u3000\u200d"})
+    assert (answer.status_code, changed(centre)) == (422, [])
+
+
 @pytest.mark.parametrize("letter", ["数", "🍵"])
 def test_a_request_may_be_as_long_in_every_script(
     browser: Browser, centre: MemoryCentre, letter: str
