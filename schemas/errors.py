@@ -4,6 +4,8 @@
     ├── ConfigError        the configuration is wrong: nothing starts
     │   └── Losing         it is right, but takes away what cannot be had back: somebody has to say yes
     ├── Unusable           a file that a command was given cannot be used: what is wrong, and where
+    │   ├── CodeSent       a customer was sent a code a moment ago, and is sent no other one yet
+    │   └── CodeWrong      a code is not the one that a customer was sent, or not any more
     ├── Fatal              a worker ends non-zero with this one line; the supervisor starts it again
     │   ├── Fenced         somebody else has written what we own: we are the stale one
     │   ├── Foreign        the data found is not ours (other deployment, newer release, changed shard count)
@@ -49,6 +51,14 @@ class Losing(ConfigError):
 
 class Unusable(MillraceError):
     """A file that a command was given is not what the command needs."""
+
+
+class CodeSent(Unusable):
+    """A customer was sent a code a moment ago: no other one is sent yet."""
+
+
+class CodeWrong(Unusable):
+    """A code is not the one that the customer was sent, or not any more."""
 
 
 class Fatal(MillraceError):

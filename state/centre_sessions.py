@@ -49,12 +49,14 @@ class CentreSessions:
         """Return whether a link with this nonce was used."""
         return bool(self._redis.exists(self._names.used_link(nonce)))
 
-    def visit(self, cookie: str, idle_ms: int, now_ms: int) -> CentreSession | None:
-        """Return the session of a cookie, which lasts for another `idle_ms` now; None where there is none any
-        more."""
+    def visit(self, cookie: str, idle_ms: int | None, now_ms: int) -> CentreSession | None:
+        """Return the session of a cookie, which lasts for another `idle_ms` now, or as long as it would have;
+        None where there is none any more."""
         if len(cookie) != COOKIE_CHARS or not cookie.isascii():
             return None
-        packed = cast(bytes | None, self._redis.getex(self._key(cookie), px=idle_ms))
+        key = self._key(cookie)
+        found = self._redis.get(key) if idle_ms is None else self._redis.getex(key, px=idle_ms)
+        packed = cast(bytes | None, found)
         if packed is None:
             return None
         session = _decode(packed)

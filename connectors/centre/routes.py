@@ -11,12 +11,14 @@ The log says what was done, and of nobody.
 
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 from time import monotonic
 from typing import Any, Final, ParamSpec, TypeVar, get_args
+from unicodedata import category
 from urllib.parse import quote
 
 import structlog
@@ -44,6 +46,8 @@ ROOT: Final = "/privacy"
 LINK: Final = f"{ROOT}/link"
 _CODE_MAX: Final = 32  # characters
 TEXT_MAX: Final = 2_000  # characters of a request
+_TURNING: Final = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+_POLLING: Final = "erasing"  # the id of what asks again by itself
 _FOLDER: Final = Path(__file__).parent / "templates"
 _LANGS: Final[tuple[Lang, ...]] = get_args(Lang)
 _ASKING: Final[tuple[str, ...]] = get_args(Asking)
@@ -159,7 +163,8 @@ class _Pages:
         if isinstance(found, Response):
             return found
         if former := request.cookies.get(self._cookie):
-            await run_in_threadpool(self._centre.leave, former)
+            with suppress(Unreachable):  # the link is used up by now, and the former visit ends by itself
+                await run_in_threadpool(self._centre.leave, former)
         log.info("centre_entered")
         response = see_other(ROOT)
         response.set_cookie(
@@ -194,7 +199,8 @@ class _Pages:
             try:
                 if cookie and (wait_s := asked.wait_s(_name_of(cookie))):
                     return self._later(request, wait_s)
-                visit = await run_in_threadpool(self._centre.visit, cookie) if cookie else None
+                renew = not _is_poll(request)
+                visit = await run_in_threadpool(self._centre.visit, cookie, renew) if cookie else None
                 if visit is None:
                     return self._outside(request)
                 if visit.state != "there" and not erased:
@@ -259,7 +265,7 @@ class _Pages:
     async def nowhere(self, request: Request) -> Response:
         path = request.url.path
         if path.endswith("/"):  # the same page, as people type it
-            return see_other(path.rstrip("/"))
+            return see_other(quote(path.rstrip("/")))
         return self._sorry(request, 404, "sorry_nowhere")
 
     # --- files
@@ -338,7 +344,7 @@ class _Pages:
 
     async def _code(self, request: Request, visit: Visit, purpose: str, wrong: bool = False) -> Response:
         found = await run_in_threadpool(self._centre.choices, visit)
-        if all(one.required or one.switch.thing != purpose for one in found.purposes):
+        if all(not one.coded or one.switch.thing != purpose for one in found.purposes):
             return self._sorry(request, 404, "sorry_nowhere")
         status = 422 if wrong else 200
         return self._page("code.html", visit, status, here="choices", of=purpose, wrong=wrong)
@@ -463,6 +469,12 @@ def _is_partial(request: Request) -> bool:
     return request.headers.get("hx-request") == "true"
 
 
+def _is_poll(request: Request) -> bool:
+    """Return whether a page asks by itself how an erasure goes on, and nobody has clicked."""
+    asked = request.method == "GET" and _is_partial(request)
+    return asked and request.headers.get("hx-trigger") == _POLLING
+
+
 def _name_of(cookie: str) -> str:
     """What a cookie is called in memory."""
     return blake2b(cookie.encode(), digest_size=16).hexdigest()
@@ -483,9 +495,19 @@ def _saved(request: Request) -> str:
 
 
 def _clean(text: str) -> str:
-    """What people type, without what only programs do."""
-    lines = text.replace("\r\n", "\n").strip()
-    return "".join(letter for letter in lines if letter == "\n" or letter.isprintable())
+    """What people type, without what only programs do. A space of any kind is one; what joins letters and
+    parts of emoji stays, what turns the direction of a text does not. Empty where nothing can be
+    seen of it."""
+    cleaned = "".join(map(_typed, text.replace("\r\n", "\n").strip())).strip()
+    return cleaned if any(letter.isprintable() and letter != " " for letter in cleaned) else ""
+
+
+def _typed(letter: str) -> str:
+    if letter == "\n" or letter.isprintable():
+        return letter
+    if letter.isspace():
+        return " "
+    return letter if category(letter) == "Cf" and letter not in _TURNING else ""
 
 
 def _day(at_ms: int, lang: Lang) -> str:

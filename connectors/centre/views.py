@@ -37,6 +37,7 @@ class PurposeSwitch(msgspec.Struct, frozen=True):
     required: bool
     channels: list[Switch]
     categories: list[Switch]
+    coded: bool = False  # a yes takes a code, which is sent
 
 
 class Spoken(msgspec.Struct, frozen=True):
@@ -143,8 +144,8 @@ class Centre(Protocol):
     def enter(self, token: str) -> str | Denied:
         """Use a link up, and return the cookie of a new session; or why not."""
 
-    def visit(self, cookie: str) -> Visit | None:
-        """Return who is in, None where the session is over."""
+    def visit(self, cookie: str, renew: bool = True) -> Visit | None:
+        """Return who is in, None where the session is over. `renew`: it lasts longer thereby."""
 
     def speak(self, cookie: str, lang: Lang) -> None:
         """Show pages in this language from now on."""

@@ -20,8 +20,8 @@ CENTRE: Final[Mapping[str, Words]] = {
         "一段时间没有操作后，本次访问会自动结束。如果是公用设备，请点击“退出”。",
     ),
     "nav_overview": Words("Overview", "概览"),
-    "nav_choices": Words("Choices", "选择"),
-    "nav_data": Words("Your data", "数据"),
+    "nav_choices": Words("Choices", "我的选择"),
+    "nav_data": Words("Your data", "我的数据"),
     "nav_download": Words("Download", "下载"),
     "nav_requests": Words("Requests", "请求"),
     "nav_erase": Words("Erase", "删除"),
@@ -119,7 +119,7 @@ CENTRE: Final[Mapping[str, Words]] = {
     ),
     "code_send": Words("Confirm", "确认"),
     "code_again": Words("Send another code", "重新发送验证码"),
-    "code_back": Words("No, go back", "不，返回"),
+    "code_back": Words("No, go back", "返回"),
     # what is held
     "data_title": Words("What is held about you, and why", "我们持有哪些数据，以及原因"),
     "data_lead": Words(
@@ -187,7 +187,7 @@ CENTRE: Final[Mapping[str, Words]] = {
     "right_correct": Words("Correct something that is wrong", "更正错误的数据"),
     "right_object": Words(
         "I object to a use of my data (all that you can choose is switched off at once)",
-        "反对对我的数据的某种使用（所有可选用途将立即关闭）",
+        "反对将我的数据用于某种用途（所有可选用途将立即关闭）",
     ),
     "right_restrict": Words(
         "Restrict what is done with my data (all that you can choose is switched off at once)",
@@ -238,7 +238,7 @@ CENTRE: Final[Mapping[str, Words]] = {
         "销毁用于加密您个人信息的密钥，备份中的副本将无法再读取。",
     ),
     "erase_what_told": Words(
-        "The systems that know you are asked to delete you, too.", "要求知悉您信息的其他系统一并删除。"
+        "The systems that know you are asked to delete you, too.", "通知掌握您信息的其他系统一并删除。"
     ),
     "erase_what_receipt": Words("You get a signed receipt of it.", "您会得到一份经签名的删除回执。"),
     "erase_final": Words(
@@ -257,8 +257,9 @@ CENTRE: Final[Mapping[str, Words]] = {
         "Tick the box to say that you are sure. Nothing was erased.", "请勾选以确认。目前尚未删除任何内容。"
     ),
     "confirm_erase": Words("Erase for good", "永久删除"),
-    "confirm_back": Words("No, go back", "不，返回"),
+    "confirm_back": Words("No, go back", "返回"),
     "erasing_title": Words("Your data is being erased", "正在删除您的数据"),
+    "erasing_title_begins": Words("Your data will be erased", "您的数据将被删除"),
     "erasing_title_done": Words("Your data was erased", "您的数据已删除"),
     "erasing_lead": Words(
         "It goes on by itself; you can close this page. It is done by {due} at the latest.",

@@ -136,7 +136,9 @@ class _Pages:
     async def erase(self, request: Request) -> Response:
         who, named = self._asked(request)
         asked = await _body(request, Erase, Erase())
-        found, already = await _ask(who, self._rights.erase, named, asked, who.fingerprint)
+        await _ask(who, self._rights.known, named)
+        about = (named, asked, who.fingerprint)
+        found, already = await _ask(who, self._rights.erase, *about, unknown="request_refused")
         log.info("subject_erase", token=who.fingerprint, already=already, suppress=asked.suppress)
         return answer({"request": found, "already": already}, 200 if already else 202)
 

@@ -1,8 +1,9 @@
 """Erasures as requests of the protocol OpenDSR, to a processor of ours.
 
 The id of a request is made of the erasure's and the connector's name, so it stays the same over retries, and
-the processor's callback can be told apart. What it answers has to be signed by the certificate that is
-configured, or it does not count. Addresses that are not public are refused unless `allow_private`.
+the processor's callback can be told apart. What it answers has to name this id and to be signed by the
+certificate that is configured, or it does not count. Addresses that are not public are refused unless
+`allow_private`.
 """
 
 import uuid
@@ -27,6 +28,10 @@ _IDENTITIES: Final = {"user_id": "controller_customer_id"}
 _ANSWER_BYTES: Final = 65_536
 _AGAIN: Final = (401, 403, 404, 408, 425, 429)  # what may be another one later
 Check = Callable[[Path, str, bytes, str], None]
+
+
+class _Answer(msgspec.Struct, frozen=True):
+    subject_request_id: str = ""
 
 
 class OpenDsrSink:
@@ -75,8 +80,9 @@ class OpenDsrSink:
                 session,
                 session.post(connector.url, data=body, headers=headers, allow_redirects=False) as answer,
             ):
-                said = await answer.content.read(_ANSWER_BYTES)
-                return self._outcome(answer.status, answer.headers, said)
+                said = await _whole(answer.content)
+                request = request_id(delivery.trigger.id, connector.name)
+                return self._outcome(answer.status, answer.headers, said, request)
         except aiohttp.ClientConnectorError as error:
             if isinstance(error.os_error, PrivateAddressError):
                 return Failed("the processor's address is not public (allow_private is off)")
@@ -103,12 +109,14 @@ class OpenDsrSink:
             "status_callback_urls": [connector.callback] if connector.callback else [],
         }
 
-    def _outcome(self, status: int, headers: Mapping[str, str], body: bytes) -> Outcome:
+    def _outcome(self, status: int, headers: Mapping[str, str], body: bytes | None, request: str) -> Outcome:
         if status not in (200, 201, 202):
             reason = f"status {status}"
             if 400 <= status < 500 and status not in _AGAIN:
                 return Failed(reason)
             return Retry(reason, retry_after_s(headers.get("Retry-After"), self._clock()))
+        if body is None:
+            return Retry("its answer is too long")
         domain, signature = signed_by(headers)
         if domain.lower() != self._connector.domain.lower():
             return Retry("its answer names another domain than the connector")
@@ -116,6 +124,8 @@ class OpenDsrSink:
             self._check(Path(self._connector.certificate), domain, body, signature)
         except MillraceError as error:
             return Retry(f"its answer does not count: {error}")
+        if _about(body) != request:  # else an answer from before would do for every other request
+            return Retry("its answer is about another request")
         return DELIVERED
 
 
@@ -133,6 +143,24 @@ def request_id(erasure: str, connector: str) -> str:
     """Return what an erasure is called at a processor: a UUID of version 4, as the protocol wants it."""
     digest = blake2b(f"{erasure}\0{connector}".encode(), digest_size=16).digest()
     return str(uuid.UUID(bytes=digest, version=4))
+
+
+async def _whole(content: aiohttp.StreamReader) -> bytes | None:
+    """Return all of an answer; None for one that is too long."""
+    found = bytearray()
+    async for piece in content.iter_any():
+        found += piece
+        if len(found) > _ANSWER_BYTES:
+            return None
+    return bytes(found)
+
+
+def _about(body: bytes) -> str:
+    """Return the request that an answer names; empty for one that names none."""
+    try:
+        return msgspec.json.decode(body, type=_Answer).subject_request_id
+    except (ValueError, RecursionError):
+        return ""
 
 
 def _authorization(token: str) -> str:

@@ -54,6 +54,7 @@ class MemoryCentre:
         self.found_erasure: Erasure | None = None
         self.mode = "basic"
         self.empty = False
+        self.renewed = True  # by the last look
 
     def _asked(self, *what: Any) -> None:
         if self.error is not None:
@@ -71,7 +72,8 @@ class MemoryCentre:
         self.seen = ANA
         return COOKIE
 
-    def visit(self, cookie: str) -> Visit | None:
+    def visit(self, cookie: str, renew: bool = True) -> Visit | None:
+        self.renewed = renew
         if isinstance(self.error, Unusable):
             return self.seen
         self._asked("visit")
@@ -93,7 +95,7 @@ class MemoryCentre:
         purposes = [
             PurposeSwitch(Switch("service", "service", True), True, channels, categories),
             PurposeSwitch(Switch("marketing", "marketing", True, True), False, channels, categories),
-            PurposeSwitch(Switch("sharing", "sharing", False), False, [], []),
+            PurposeSwitch(Switch("sharing", "sharing", False), False, [], [], coded=True),
         ]
         words = [
             Spoken("marketing.sms", False, NOW, "$privacy", "centre-1", "p1"),

@@ -128,6 +128,17 @@ def test_who_comes_in_by_another_link_leaves_the_former_visit(browser: Browser, 
     assert ("leave", COOKIE) in centre.done
 
 
+def test_who_has_used_a_link_up_is_in_though_the_former_visit_cannot_be_ended(
+    browser: Browser, centre: MemoryCentre, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(_: str) -> None:
+        raise Unreachable("away")
+
+    monkeypatch.setattr(centre, "leave", away)
+    browser.come_in()
+    assert browser.get("").status_code == 200
+
+
 # --- forms
 
 
@@ -155,7 +166,7 @@ def test_a_form_that_another_site_sent_changes_nothing(
 @pytest.mark.parametrize(
     ("body", "kind", "status"),
     [
-        (b"x" * 20_000, "application/x-www-form-urlencoded", 413),
+        (b"x" * 40_000, "application/x-www-form-urlencoded", 413),
         (b"a=1&" * 40, "application/x-www-form-urlencoded", 400),
         (b"csrf=\xff\xfe", "application/x-www-form-urlencoded", 400),
         (b'{"csrf": "secret"}', "application/json", 400),
@@ -219,9 +230,9 @@ def test_a_switch_that_needs_a_code_leads_to_where_it_is_entered(
     assert browser.post("choices", {"switch": "marketing=yes"}).headers["location"] == where
     partial = browser.post("choices", {"switch": "marketing=yes"}, hx_request="true")
     assert partial.headers["hx-redirect"] == where
-    assert "Confirm that it is you" in text_of(browser.get(where))
-    assert browser.get("choices/code?of=nothing").status_code == 404
-    assert browser.get("choices/code?of=service").status_code == 404
+    assert "Confirm that it is you" in text_of(browser.get("choices/code?of=sharing"))
+    for purpose in ("nothing", "service", "marketing"):  # the last one takes no code: none was sent
+        assert browser.get(f"choices/code?of={purpose}").status_code == 404
     wrong = browser.post("choices/code", {"of": "sharing", "code": "000000"})
     assert wrong.status_code == 422
     assert "Nothing was changed" in text_of(wrong)
@@ -242,6 +253,37 @@ def test_a_request_is_passed_on_as_it_was_written(browser: Browser, centre: Memo
     answer = browser.post("requests", {"right": "correct", "text": text})
     assert (answer.status_code, answer.headers["location"]) == (303, f"{ROOT}/requests?saved=now")
     assert ("ask", "correct", "我的名字是 <b>李安娜</b>\nline two") in centre.done
+
+
+@pytest.mark.parametrize(
+    ("typed", "kept"),
+    [
+        ("李\u3000安娜", "李 安娜"),
+        ("10\u00a0kg\tnow\u2028then", "10 kg now then"),
+        ("\U0001f468\u200d\U0001f469\u200d\U0001f467", "\U0001f468\u200d\U0001f469\u200d\U0001f467"),
+        ("می\u200cخواهم", "می\u200cخواهم"),
+        ("a\u202eb\u2066c\u2069d\x00\x1b", "abcd"),
+    ],
+)
+def test_what_belongs_to_a_script_stays_as_it_was_typed(
+    browser: Browser, centre: MemoryCentre, typed: str, kept: str
+) -> None:
+    browser.post("requests", {"right": "correct", "text": typed})
+    assert ("ask", "correct", kept) in centre.done
+
+
+def test_a_request_of_which_nothing_can_be_seen_is_none(browser: Browser, centre: MemoryCentre) -> None:
+    answer = browser.post("requests", {"right": "correct", "text": "\u200b\u3000\u200d"})
+    assert (answer.status_code, changed(centre)) == (422, [])
+
+
+@pytest.mark.parametrize("letter", ["数", "🍵"])
+def test_a_request_may_be_as_long_in_every_script(
+    browser: Browser, centre: MemoryCentre, letter: str
+) -> None:
+    answer = browser.post("requests", {"right": "correct", "text": letter * TEXT_MAX})
+    assert answer.status_code == 303
+    assert ("ask", "correct", letter * TEXT_MAX) in centre.done
 
 
 @pytest.mark.parametrize(
@@ -345,7 +387,7 @@ def test_every_answer_is_kept_by_nobody_and_shown_in_no_frame(browser: Browser, 
     answers += [browser.post(act, form) for act, form in ACTS.items()]
     answers.append(browser.get(""))
     browser.come_in()
-    answers += [browser.post("erase", b"x" * 20_000), browser.post("mode", {"csrf": "x"})]
+    answers += [browser.post("erase", b"x" * 40_000), browser.post("mode", {"csrf": "x"})]
     assert {answer.status_code for answer in answers} >= {200, 303, 400, 401, 404}
     for answer in answers:
         said = answer.headers
@@ -392,6 +434,8 @@ def test_a_slash_at_the_end_is_the_same_page(browser: Browser) -> None:
     for path in (f"{ROOT}/", f"{ROOT}/data/", f"{ROOT}/data//"):
         answer = browser.get(path)
         assert (answer.status_code, answer.headers["location"]) == (303, path.rstrip("/"))
+    answer = browser.get(f"{ROOT}/数据 a/")
+    assert (answer.status_code, answer.headers["location"]) == (303, f"{ROOT}/%E6%95%B0%E6%8D%AE%20a")
     assert browser.get(f"{ROOT}/mode").status_code == 404
 
 
@@ -479,8 +523,29 @@ def test_an_erasure_that_has_not_begun_can_be_taken_back(browser: Browser, centr
     centre.found_erasure = erasure("asked")
     assert "/erase/back" not in browser.get("erase").text
     centre.found_erasure = erasure("asked", NOW)
-    assert "Take it back, keep my data" in browser.get("erase").text
+    waiting = browser.get("erase").text
+    assert "Take it back, keep my data" in waiting
+    assert waiting.count("Your data will be erased") == 2  # its title, and its heading
+    assert "is being erased" not in waiting
     assert browser.post("erase/back", {"csrf": "wrong"}).status_code == 400
     assert ("keep",) not in centre.done
     assert browser.post("erase/back", {}).headers["location"] == "/privacy/erase"
     assert ("keep",) in centre.done
+
+
+def test_a_page_that_asks_by_itself_keeps_no_visit_alive(browser: Browser, centre: MemoryCentre) -> None:
+    centre.found_erasure = erasure("settled")
+    page = browser.get("erase").text
+    assert 'id="erasing" hx-get="/privacy/erase" hx-trigger="every' in page
+    assert centre.renewed
+    browser.get("erase", hx_request="true", hx_trigger="erasing")
+    assert not centre.renewed
+    browser.get("erase")
+    assert centre.renewed
+
+
+def test_while_an_erasure_waits_to_begin_no_page_asks_by_itself(
+    browser: Browser, centre: MemoryCentre
+) -> None:
+    centre.found_erasure = erasure("asked", NOW)
+    assert "hx-trigger" not in browser.get("erase").text

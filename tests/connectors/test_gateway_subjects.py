@@ -39,6 +39,8 @@ class Rights:
 
     def erase(self, who: str, asked: Erase, token: str) -> tuple[object, bool]:
         self._known(who)
+        if who.endswith("-held"):
+            raise Unusable(f"{who} is on hold")
         self.asked.append((who, token))
         self.bodies.append(asked)
         return {"id": "erase-1"}, len(self.asked) > 1
@@ -184,6 +186,15 @@ def test_nobody_may_try_all_names() -> None:
     with gateway(msgspec.structs.replace(WITH, misses_per_minute=2), rights=Rights()) as client:
         path = "/v1/subjects/user_id:bob/export"
         assert [client.get(path, headers=TOKEN).status_code for _ in range(4)] == [404, 404, 404, 429]
+
+
+def test_who_is_on_hold_is_known_and_not_erased() -> None:
+    with gateway(msgspec.structs.replace(WITH, misses_per_minute=2), rights=Rights()) as client:
+        path = "/v1/subjects/user_id:ana-held/erase"
+        answers = [client.post(path, b"", key="privacy") for _ in range(4)]
+        assert {(one.status_code, one.json()["code"]) for one in answers} == {(409, "request_refused")}
+        unknown = client.post("/v1/subjects/user_id:bob/erase", b"", key="privacy")
+        assert (unknown.status_code, unknown.json()["code"]) == (404, "profile_unknown")
 
 
 def test_the_log_says_who_did_what_and_about_nobody(client: Client) -> None:

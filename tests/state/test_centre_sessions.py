@@ -57,6 +57,17 @@ def test_all_of_it_expires(sessions: CentreSessions, client: redis.Redis) -> Non
     assert sessions.visit(cookie, HOUR, 0) is None
 
 
+def test_a_look_that_nobody_took_leaves_the_end_where_it_was(
+    sessions: CentreSessions, client: redis.Redis
+) -> None:
+    cookie = begun(sessions, idle_ms=1_000)
+    [key] = client.keys("mr:{centre}:session:*")
+    assert sessions.visit(cookie, None, 0) == SESSION
+    assert client.pttl(key) <= 1_000
+    assert sessions.visit(cookie, HOUR, 0) == SESSION
+    assert client.pttl(key) > 1_000
+
+
 def test_a_visit_is_no_longer_than_it_may_be_however_busy(sessions: CentreSessions) -> None:
     cookie = begun(sessions)
     assert sessions.visit(cookie, HOUR, SESSION.until_ms - 1) == SESSION

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Any, Final
 
@@ -12,7 +13,7 @@ from flows.logic.resolution.consents import ConsentRules
 from flows.runtime.deployment import Deployment
 from flows.services.centre.links import change
 from flows.services.subjects import confirming, consenting
-from schemas.errors import Unusable
+from schemas.errors import CodeSent, CodeWrong
 from state.redis.client import reported
 
 BY: Final = "privacy centre"
@@ -53,6 +54,7 @@ class Choosing:
                 PurposeSwitch(
                     switch=shown("", one.allowed),
                     required=one.required,
+                    coded=one.purpose in self._coded,
                     channels=[shown(name, on) for name, on in one.channels.items()],
                     categories=[shown(name, on) for name, on in one.categories.items()],
                 )
@@ -99,8 +101,7 @@ class Choosing:
         version = self._deployment.config.centre.version
         try:
             confirming.confirm(self._deployment, visit.customer, purpose, code, by=BY, version=version)
-        except Unusable:
-            consenting.known(self._deployment, visit.customer)  # says so where it is this
+        except CodeWrong:
             return None
         said = {purpose: True}
         against = self._switches.switch(self._words(visit), purpose, "", True)
@@ -111,12 +112,8 @@ class Choosing:
 
     def _send_code(self, visit: Visit, purpose: str) -> None:
         """Send one, unless one was sent a moment ago. Raises `Unusable` where no connector takes it."""
-        deployment, for_ms = self._deployment, int(self._deployment.config.consent.confirm_for)
-        root = bytes.fromhex(visit.customer)
-        with reported():
-            age_s = deployment.confirmations.age_s(root, purpose, for_ms // 1000)
-        if age_s is None or age_s >= confirming.AGAIN_S:
-            confirming.ask(deployment, visit.customer, purpose)
+        with suppress(CodeSent):
+            confirming.ask(self._deployment, visit.customer, purpose)
 
     def _say(
         self, cookie: str, visit: Visit, words: Stated, before: Mapping[str, bool] = {}

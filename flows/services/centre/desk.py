@@ -38,8 +38,8 @@ class CentreDesk:
     def enter(self, token: str) -> str | Denied:
         return links.enter(self._deployment, token)
 
-    def visit(self, cookie: str) -> Visit | None:
-        return links.visit(self._deployment, cookie)
+    def visit(self, cookie: str, renew: bool = True) -> Visit | None:
+        return links.visit(self._deployment, cookie, renew=renew)
 
     def speak(self, cookie: str, lang: Lang) -> None:
         links.change(self._deployment, cookie, lang=lang)
@@ -88,6 +88,8 @@ class CentreDesk:
         found = self._erasure(visit)
         if found is None:
             raise Unusable("there is no erasure to take back")
+        if found.begins_ms <= time.time() * 1000:
+            raise Unusable(f"{found.id} cannot be taken back: it begins at once, or has begun")
         requests.cancel(self._deployment, found.id)
 
     def receipt(self, visit: Visit) -> Receipt:
@@ -95,14 +97,15 @@ class CentreDesk:
         return Receipt(document, self._deployment.receipt_signer.public)
 
     def _erasure(self, visit: Visit) -> PrivacyRequest | None:
-        """Return the newest erasure of the customer; where another one has erased it, that one."""
+        """Return the newest erasure of the customer; where another one has erased it, that one while it is
+        kept."""
         if visit.state == "unknown":
             return None
         found = [one for one in requests.of(self._deployment, visit.customer) if _erases(one)]
         if not found:
             return None
         newest = found[-1]
-        return requests.get(self._deployment, newest.joined) if newest.joined else newest
+        return requests.joined(self._deployment, newest) or newest
 
     def _shown(self, request: PrivacyRequest) -> Request:
         done = request.step in (Step.DONE, Step.REFUSED)
@@ -119,8 +122,8 @@ class CentreDesk:
 
 def _erases(request: PrivacyRequest) -> bool:
     """Return whether the customer is erased by this one, or will be: not by one that was taken back, or that
-    ended since the customer was heard of."""
-    if request.right != "erase":
+    ended since the customer was heard of, nor by one of retention, which ends so until it has begun."""
+    if request.right != "erase" or (request.unheard_since_ms and request.step == Step.ASKED):
         return False
     return request.step not in ENDS or bool(request.receipt or request.joined)
 

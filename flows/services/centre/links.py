@@ -73,11 +73,12 @@ def enter(deployment: Deployment, token: str) -> str | Denied:
     return cookie or "used"
 
 
-def session_of(deployment: Deployment, cookie: str) -> CentreSession | None:
-    """Return the session of a cookie; None where it is over. Raises `Unreachable`."""
+def session_of(deployment: Deployment, cookie: str, *, renew: bool = True) -> CentreSession | None:
+    """Return the session of a cookie; None where it is over. `renew`: it lasts longer thereby. Raises
+    `Unreachable`."""
     with reported():
         now_ms = time.time_ns() // 1_000_000
-        return deployment.centre_sessions.visit(cookie, _idle_ms(deployment), now_ms)
+        return deployment.centre_sessions.visit(cookie, _idle_ms(deployment) if renew else None, now_ms)
 
 
 def change(deployment: Deployment, cookie: str, **changes: object) -> None:
@@ -94,9 +95,10 @@ def leave(deployment: Deployment, cookie: str) -> None:
         deployment.centre_sessions.end(cookie)
 
 
-def visit(deployment: Deployment, cookie: str) -> Visit | None:
-    """Return who is in: the customer as it is now. Raises `Unreachable`."""
-    session = session_of(deployment, cookie)
+def visit(deployment: Deployment, cookie: str, *, renew: bool = True) -> Visit | None:
+    """Return who is in: the customer as it is now. `renew`: the session lasts longer thereby. Raises
+    `Unreachable`."""
+    session = session_of(deployment, cookie, renew=renew)
     if session is None:
         return None
     with reported():

@@ -19,7 +19,7 @@ from flows.runtime.deployment import Deployment
 from flows.services.subjects import consenting
 from flows.services.subjects.telling import handed_over
 from schemas.config import Purpose
-from schemas.errors import Unusable
+from schemas.errors import CodeSent, CodeWrong, Unusable
 from schemas.records.identity_graph import text_id
 from schemas.wire.triggers import CONFIRMATION, Receipt, Trigger
 from state.redis.client import reported
@@ -40,18 +40,18 @@ class Sent(msgspec.Struct, frozen=True):
 
 def ask(deployment: Deployment, who: str, purpose: str) -> Sent:
     """Send the customer a code for this purpose. Raises `Unusable` where nobody is known so, where the
-    purpose needs none, where one was sent a moment ago, and where no connector took it; `Unreachable`,
-    `LogFull`."""
+    purpose needs none, and where no connector took it; `CodeSent` where one was sent a moment ago;
+    `Unreachable`, `LogFull`."""
     consent = deployment.config.consent
     asked = _purpose(deployment, purpose)
     with reported():
         root = consenting.known(deployment, who)
         for_s = int(consent.confirm_for) // 1000
-        age_s = deployment.confirmations.age_s(root, asked.name, for_s)
-        if age_s is not None and age_s < AGAIN_S:
-            raise Unusable(f"a code was sent {age_s} s ago: expected {AGAIN_S} s between two")
         code = f"{secrets.randbelow(10**DIGITS):0{DIGITS}}"
-        deployment.confirmations.put(root, asked.name, _hashed(deployment, root, asked, code), for_s)
+        hashed = _hashed(deployment, root, asked, code)
+        age_s = deployment.confirmations.put(root, asked.name, hashed, for_s, AGAIN_S)
+        if age_s is not None:
+            raise CodeSent(f"a code was sent {age_s} s ago: expected {AGAIN_S} s between two")
         now_ms = time.time_ns() // 1_000_000
         until_ms = now_ms + 1000 * for_s
         told = _sent(deployment, root, _trigger(root, asked, code, now_ms, until_ms))
@@ -63,8 +63,9 @@ def ask(deployment: Deployment, who: str, purpose: str) -> Sent:
 
 
 def confirm(deployment: Deployment, who: str, purpose: str, code: str, *, by: str, version: str = "") -> str:
-    """Take the customer's yes to this purpose, and return its proof. Raises `Unusable` for a code that is not
-    the one that was sent, or not any more; `Unreachable`, `LogFull`."""
+    """Take the customer's yes to this purpose, and return its proof. Raises `CodeWrong` for a code that is
+    not the one that was sent, or not any more; `Unusable` where nobody is known so, and as `consenting.say`;
+    `Unreachable`, `LogFull`."""
     asked = _purpose(deployment, purpose)
     with reported():
         root = consenting.known(deployment, who)
@@ -72,14 +73,14 @@ def confirm(deployment: Deployment, who: str, purpose: str, code: str, *, by: st
             root, asked.name, _hashed(deployment, root, asked, code.strip())
         )
     if found == "none":
-        raise Unusable(
+        raise CodeWrong(
             "there is no code to compare with: it was never sent, has expired, or was tried too often"
         )
     if found == "wrong":
-        raise Unusable("this is not the code that was sent")
+        raise CodeWrong("this is not the code that was sent")
     proof = consenting.say(deployment, who, {asked.name: True}, by=by, version=version, confirmed=True)
     with reported():  # only now: whoever dies before can say it again
-        deployment.confirmations.drop(root, asked.name)
+        deployment.confirmations.use_up(root, asked.name)
     return proof
 
 

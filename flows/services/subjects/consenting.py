@@ -160,11 +160,12 @@ def holds(deployment: Deployment, who: str, words: Mapping[str, bool | str], *, 
 
 
 def statement(words: Mapping[str, bool | str]) -> dict[str, Any]:
-    """Return words as traits. Raises `Unusable` for those that say nothing."""
+    """Return words as traits. Raises `Unusable` for those that say nothing; it repeats none of them, which
+    may be anything."""
     traits: dict[str, Any] = {f"{consent.NAME}.{thing}": word for thing, word in words.items()}
-    for name, word in traits.items():
+    for at, (name, word) in enumerate(traits.items()):
         if not stated({name: word}):
-            raise Unusable(f"expected yes or no, or a mode such as `basic`, for {name}; got {word!r}")
+            raise Unusable(f"words[{at}]: expected yes or no for a thing, or for `mode` one such as `basic`")
     if not 0 < len(traits) <= WORDS_MAX:
         raise Unusable(f"expected 1 to {WORDS_MAX} words, got {len(traits)}")
     return traits

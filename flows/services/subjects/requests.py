@@ -1,5 +1,6 @@
 """Requests of customers: asked for, looked up, listed."""
 
+import secrets
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -24,6 +25,7 @@ from state.redis.client import reported
 POLL_S: Final = 0.1
 NOTE_MAX: Final = 256  # characters
 TEXT_MAX: Final = 2_000
+_ALONE_BYTES: Final = 4
 _TEXT: Final = "$request"  # what it is sealed as; no field of a customer can have this name
 
 
@@ -139,7 +141,8 @@ def ask(
     for it already; `done`: which is all of it. Raises `Unusable` where nobody is known so, `Unreachable`."""
     with reported():
         root = customer(deployment, who)
-        name = f"{right}-{text_id(root)}-{time.time_ns() // 1_000_000}"
+        alone = secrets.token_hex(_ALONE_BYTES)  # two in one millisecond are two
+        name = f"{right}-{text_id(root)}-{time.time_ns() // 1_000_000}-{alone}"
         request = _request(deployment, name, right, root, by, note)
         if text:
             request = msgspec.structs.replace(request, text=_sealed(deployment, who, root, text))
@@ -258,6 +261,15 @@ def get(deployment: Deployment, name: str) -> PrivacyRequest:
     return found
 
 
+def joined(deployment: Deployment, request: PrivacyRequest) -> PrivacyRequest | None:
+    """Return the request that has erased this one's customer; None where it is this one, or is not kept any
+    more. Raises `Unreachable`."""
+    if not request.joined:
+        return None
+    with reported():
+        return deployment.privacy_requests.get(request.joined)
+
+
 def of(deployment: Deployment, named: str) -> list[PrivacyRequest]:
     """Return the requests of a customer, or the one with this id, the oldest first. Raises `Unusable`,
     `Unreachable`."""
@@ -322,8 +334,8 @@ def receipt(deployment: Deployment, named: str) -> bytes:
     is none yet, `Unreachable`."""
     found = of(deployment, named)
     done = [one for one in found if one.receipt]
-    if not done and found and found[-1].joined:
-        return receipt(deployment, found[-1].joined)
+    if not done and found and (other := joined(deployment, found[-1])):
+        return receipt(deployment, other.id)
     if not done:
         state = found[-1].step if found else "nothing was asked"
         raise Unusable(f"there is no receipt for {named}: {state}")

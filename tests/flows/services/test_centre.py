@@ -12,11 +12,12 @@ from flows.logic.permissions.categories import KNOWN
 from flows.services.centre import choices, links
 from flows.services.centre.desk import CentreDesk
 from flows.services.centre.holdings import kept_for
-from flows.services.subjects import exporting, requests
+from flows.services.subjects import consenting, exporting, requests
 from schemas.config import Config, Gateway, Retention
 from schemas.config.toml import load
 from schemas.errors import Unusable
 from schemas.records.identity_graph import text_id
+from schemas.records.privacy_requests import Step
 from schemas.units import Duration
 from state.history.key_snapshot import Copying
 from tests.flows.services.test_consenting import allowed, resolve
@@ -282,6 +283,7 @@ def test_where_a_code_has_a_way_to_the_customer_it_is_asked_for(
         desk.switch(cookie, visit, "sharing.location", True)
     assert desk.switch(cookie, visit, "sharing", True) == "code"
     assert desk.switch(cookie, visit, "sharing", True) == "code"  # a moment later no other one is sent
+    assert [one.switch.thing for one in desk.choices(visit).purposes if one.coded] == ["sharing"]
     [told] = [*lines(site.folder / "crm.jsonl")]
     code = told["data"]["properties"]["code"]
     wrong = f"{(int(code) + 1) % 1_000_000:06}"
@@ -290,6 +292,10 @@ def test_where_a_code_has_a_way_to_the_customer_it_is_asked_for(
     assert allowed(site, "user_id:ana")["sharing"] is False
     with pytest.raises(ValueError, match="no code"):
         desk.confirm(cookie, visit, "marketing", code)
+    with monkeypatch.context() as patch:  # the code is right, and something else is not
+        patch.setattr(consenting, "say", cannot)
+        with pytest.raises(Unusable, match="no identifier"):
+            desk.confirm(cookie, visit, "sharing", code)
     assert desk.confirm(cookie, visit, "sharing", code) == "soon"
     resolve(site)
     assert allowed(site, "user_id:ana")["sharing"] is True  # what a banner refused is taken back as well
@@ -309,6 +315,10 @@ def test_a_visitor_without_a_name_decides_as_well(site: Centred, monkeypatch: py
     assert allowed(site, "anonymous:tablet")["marketing"] is False
     assert allowed(site, "anonymous:tablet")["personalisation"] is True
     assert allowed(site, "user_id:ana")["marketing"] is True
+
+
+def cannot(*_: object, **__: object) -> str:
+    raise Unusable("there is no identifier that counts")
 
 
 def visit_of(desk: CentreDesk, cookie: str) -> Visit:
@@ -411,6 +421,42 @@ def test_a_link_of_who_was_part_of_an_erased_customer_leads_there_too(site: Cent
     found = desk.erasure(visit)
     assert found is not None
     assert found.receipt
+
+
+def test_what_retention_asked_is_no_erasure_of_the_customer_until_it_has_begun(site: Centred) -> None:
+    desk, _, visit = site.come_in("user_id:ana")
+    root = requests.customer(site.deployment, "user_id:ana")
+    [asked] = requests.erasures(site.deployment, [root], by="retention")
+    asked = msgspec.structs.replace(asked, id="retention-1", unheard_since_ms=1)
+    site.deployment.privacy_requests.add(asked)
+    assert desk.erasure(visit) is None
+    with pytest.raises(Unusable, match="no erasure"):
+        desk.keep(visit)
+    begun = msgspec.structs.replace(asked, step=Step.DETACHED)
+    assert site.deployment.privacy_requests.save(asked, begun)
+    assert desk.erasure(visit) is not None
+
+
+def test_an_erasure_that_joined_one_which_is_kept_no_longer_is_shown_itself(site: Centred) -> None:
+    desk, _, visit = site.come_in("user_id:ana")
+    root = requests.customer(site.deployment, "user_id:ana")
+    [asked] = requests.erasures(site.deployment, [root], by="test")
+    site.deployment.privacy_requests.add(
+        msgspec.structs.replace(asked, step=Step.DONE, joined="erase-that-is-gone")
+    )
+    found = desk.erasure(visit)
+    assert found is not None
+    assert (found.id, found.receipt) == (asked.id, False)
+    with pytest.raises(Unusable, match="there is no receipt"):
+        desk.receipt(visit)
+
+
+def test_an_erasure_without_grace_is_not_taken_back(site: Centred) -> None:
+    desk, _, visit = site.come_in("user_id:ana")
+    desk.erase(visit)
+    with pytest.raises(Unusable, match="cannot be taken back"):
+        desk.keep(visit)
+    assert [one.step for one in desk.requests(visit)] == [Step.ASKED]
 
 
 def test_a_backup_holds_no_session(site: Centred) -> None:

@@ -1,15 +1,18 @@
 """A yes that has to come from the customer, from the code to what counts, on a real Redis."""
 
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from flows.runtime.deployment import Deployment
 from flows.services.subjects import confirming, consenting
 from schemas.config import Config
 from schemas.config.toml import load
-from schemas.errors import ConfigError, Unusable
+from schemas.errors import CodeSent, ConfigError, Unusable
 from state.confirmations import TRIES
 from tests.flows.services.test_consenting import resolve
 from tests.subjects import Erased, identify, lines
@@ -118,6 +121,37 @@ def test_a_wrong_code_is_refused_and_after_a_few_the_right_one_too(site: Confirm
     assert "there is no code" in said(right, "user_id:bea")
     assert ["this is not" in said(wrong) for _ in range(TRIES)] == [True] * TRIES
     assert "there is no code" in said(right)
+    with pytest.raises(CodeSent):  # the minute is not over
+        confirming.ask(site.deployment, "user_id:ana", "sharing")
+
+
+def test_a_code_that_was_used_is_followed_by_no_other_one_at_once(site: Confirmed) -> None:
+    confirming.ask(site.deployment, "user_id:ana", "sharing")
+    confirming.confirm(site.deployment, "user_id:ana", "sharing", code_of(site), by="desk")
+    with pytest.raises(CodeSent):
+        confirming.ask(site.deployment, "user_id:ana", "sharing")
+    with pytest.raises(Unusable, match="there is no code"):
+        confirming.confirm(site.deployment, "user_id:ana", "sharing", code_of(site), by="desk")
+
+
+def test_of_several_who_ask_at_once_one_is_sent_a_code(site: Confirmed) -> None:
+    made = [site.deployment for _ in range(8)]
+    roots = {consenting.known(one, "user_id:ana") for one in made}  # all are connected before they begin
+    assert len(roots) == 1
+    together = threading.Barrier(len(made))
+
+    def ask(deployment: Deployment) -> bool:
+        together.wait()
+        try:
+            confirming.ask(deployment, "user_id:ana", "sharing")
+        except CodeSent:
+            return False
+        return True
+
+    with ThreadPoolExecutor(len(made)) as pool:
+        assert sum(pool.map(ask, made)) == 1
+    assert len([*lines(site.folder / "sms.jsonl")]) == 1
+    confirming.confirm(site.deployment, "user_id:ana", "sharing", code_of(site), by="desk")
 
 
 def test_a_code_expires_and_one_a_minute_is_sent(site: Confirmed) -> None:

@@ -107,6 +107,14 @@ def test_words_that_say_nothing_are_refused(site: Erased, words: dict[str, bool 
         consenting.say(site.deployment, "user_id:ana", words, by="desk")
 
 
+@pytest.mark.parametrize("words", [{"marketing": "bea@example.org"}, {"bea@example.org": "perhaps"}])
+def test_what_was_sent_is_not_repeated(site: Erased, words: dict[str, bool | str]) -> None:
+    site.say(identify("ana", "ana@example.org"))
+    with pytest.raises(Unusable, match=r"words\[1\]: expected yes or no") as raised:
+        consenting.say(site.deployment, "user_id:ana", {"sales": False, **words}, by="desk")
+    assert "bea" not in str(raised.value)
+
+
 def test_for_who_is_not_known_or_erased_nothing_can_be_said(site: Erased) -> None:
     site.say(identify("ana", "ana@example.org"))
     with pytest.raises(Unusable, match="nobody is known"):

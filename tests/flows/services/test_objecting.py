@@ -1,5 +1,6 @@
 """Objections, restrictions and the rest of the rights over HTTP, on a real Redis: what counts afterwards."""
 
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -60,6 +61,13 @@ def test_an_objection_refuses_the_purposes_it_names_and_is_done(site: Erased, cl
     assert {one.proof for one in consenting.said(site.deployment, "user_id:ana").words} == {request["proof"]}
     assert requests.everything(site.deployment, unfinished=True) == []
     assert allowed(site, "user_id:bea")["marketing"] is True
+
+
+def test_two_requests_in_one_millisecond_are_two(site: Erased, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "time_ns", lambda: site.now_s * 1_000_000_000)
+    asked = [requests.ask(site.deployment, "correct", "user_id:ana", by="test", note=note) for note in "ab"]
+    assert [one.already for one in asked] == [False, False]
+    assert {one.note for one in requests.of(site.deployment, "user_id:ana")} == {"a", "b"}
 
 
 def test_without_a_purpose_all_that_are_asked_for_are_refused(site: Erased, client: Client) -> None:

@@ -5,7 +5,9 @@ import base64
 import json
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from typing import Any
 import httpx
 import msgspec
 import pytest
+from structlog.testing import capture_logs
 
 from connectors.sinks.opendsr_sink import request_id
 from flows.services.subjects import requests
@@ -55,12 +58,15 @@ def sign(key: Path, body: bytes) -> str:
 
 
 class Processor:
-    """Takes requests and signs its answers. `status`: what it answers; `forged`: another one signs."""
+    """Takes requests and signs its answers. `status`: what it answers; `forged`: another one signs; `more`:
+    what else stands in an answer; `pause_s`: between its two halves."""
 
     def __init__(self, folder: Path) -> None:
         self.key, self.certificate = make_certificate(folder, DOMAIN, "processor")
         self.other, _ = make_certificate(folder, DOMAIN, "other")
         self.status, self.forged, self.domain = 201, False, DOMAIN
+        self.more: dict[str, str] = {}
+        self.pause_s = 0.0
         self.asked: list[tuple[dict[str, str], Any]] = []
         processor = self
 
@@ -68,13 +74,17 @@ class Processor:
             def do_POST(self) -> None:
                 document = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 processor.asked.append(({k.lower(): v for k, v in self.headers.items()}, document))
-                body = json.dumps({"subject_request_id": document["subject_request_id"]}).encode()
+                said = {"subject_request_id": document["subject_request_id"]} | processor.more
+                body = json.dumps(said).encode()
                 self.send_response(processor.status)
                 for name, value in processor.signed(body).items():
                     self.send_header(name, value)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
-                self.wfile.write(body)
+                self.wfile.write(body[:20])
+                time.sleep(processor.pause_s)
+                with suppress(OSError):  # who reads has had enough
+                    self.wfile.write(body[20:])
 
             def log_message(self, format: str, *args: Any) -> None: ...
 
@@ -215,6 +225,20 @@ def test_an_expired_certificate_counts_no_more(make: Make) -> None:
     assert begun_again(site, request).answers["processor"].said == "waiting"
 
 
+@pytest.mark.parametrize("content", [None, b"no certificate"])
+def test_a_certificate_that_cannot_be_read_is_for_the_log_alone(make: Make, content: bytes | None) -> None:
+    site = make()
+    begun(site)
+    certificate = site.processor.certificate
+    certificate.unlink() if content is None else certificate.write_bytes(content)
+    with gateway(processors=ProcessorDesk(site.deployment)) as client, capture_logs() as logs:
+        answer = call(client, site, "completed")
+    assert (answer.status_code, answer.json()["message"]) == (403, "the signature cannot be checked now")
+    assert str(certificate) not in answer.text
+    [told] = [entry for entry in logs if entry["event"] == "callback_unchecked"]
+    assert str(certificate) in told["reason"]
+
+
 def test_a_processor_that_never_says_what_came_of_it(make: Make) -> None:
     from dataclasses import replace
 
@@ -262,3 +286,28 @@ def test_what_is_not_taken_is_tried_again_where_that_may_help(
     answer = request.answers["processor"]
     assert (request.step, answer.said, told in answer.detail) == (Step.DONE, "refused", True)
     assert len(site.processor.asked) == tries
+
+
+def test_an_answer_that_comes_in_pieces_is_read_to_its_end(make: Make) -> None:
+    site = make("")
+    site.processor.pause_s = 0.2
+    request = begun(site)
+    assert (request.step, request.answers["processor"].said) == (Step.DONE, "taken")
+    assert len(site.processor.asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ({"subject_request_id": "6d8d4f2e-0000-4000-8000-000000000000"}, "about another request"),
+        ({"padding": "x" * 70_000}, "too long"),
+    ],
+)
+def test_a_signed_answer_that_is_none_to_this_request_does_not_count(
+    make: Make, more: dict[str, str], told: str
+) -> None:
+    site = make("")
+    site.processor.more = more
+    request = begun(site)
+    answer = request.answers["processor"]
+    assert (answer.said, told in answer.detail) == ("refused", True)
