@@ -186,8 +186,7 @@ def _ask(deployment: Deployment, mandate: Mandate, roots: Sequence[bytes]) -> li
         asked = [_export(deployment, mandate, number, root) for number, root in enumerate(roots)]
         kept.add_all(asked)
         for request in asked:
-            done = _replace(request, step=Step.DONE, times=request.times | {Step.DONE: request.asked_ms})
-            kept.save(request, done, finished=True)
+            requests.closed(kept, request)
         return [request.id for request in asked]
     erasures = requests.erasures(
         deployment,

@@ -18,6 +18,7 @@ from flows.services.subjects.receipts import moment
 from schemas.errors import Fenced, Unusable
 from schemas.records.identity_graph import Order, text_id
 from schemas.records.privacy_requests import ENDS, PrivacyRequest, Right, Step
+from state.privacy_requests import PrivacyRequests
 from state.receipts import verified
 from state.redis.client import reported
 
@@ -146,10 +147,21 @@ def ask(
         asked = _add(deployment, msgspec.structs.replace(request, proof=proof))
         if not done or asked.already:
             return asked
-        times = request.times | {Step.DONE: request.asked_ms}
-        closed = msgspec.structs.replace(asked.request, step=Step.DONE, times=times)
-        deployment.privacy_requests.save(asked.request, closed, finished=True)
-        return Asked(closed, already=False)
+        return Asked(closed(deployment.privacy_requests, asked.request), already=False)
+
+
+def closed(store: PrivacyRequests, request: PrivacyRequest) -> PrivacyRequest:
+    """Close a request with which nothing is left to do, unless somebody has closed it before, and return it.
+    Raises `LogFull`."""
+    found: PrivacyRequest | None = request
+    while found is not None and found.step not in ENDS:
+        done = msgspec.structs.replace(
+            found, step=Step.DONE, times=found.times | {Step.DONE: request.asked_ms}
+        )
+        if store.save(found, done, finished=True):
+            return done
+        found = store.get(request.id)
+    return found or request
 
 
 def _sealed(deployment: Deployment, who: str, root: bytes, text: str) -> bytes:
@@ -181,11 +193,11 @@ def close(deployment: Deployment, name: str, *, done: bool, note: str) -> Privac
         raise Unusable(f"{name} was closed before: {request.step}")
     step = Step.DONE if done else Step.REFUSED
     times = request.times | {step: time.time_ns() // 1_000_000}
-    closed = msgspec.structs.replace(request, step=step, times=times, note=kept(note) or request.note)
+    after = msgspec.structs.replace(request, step=step, times=times, note=kept(note) or request.note)
     with reported():
-        if not deployment.privacy_requests.save(request, closed, finished=True):
+        if not deployment.privacy_requests.save(request, after, finished=True):
             raise Unusable(f"{name} was changed by somebody else just now: look at it again")
-    return closed
+    return after
 
 
 def customer(deployment: Deployment, who: str) -> bytes:
