@@ -1,7 +1,7 @@
 """Requests of customers: asked for, looked up, listed."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from itertools import count
@@ -37,9 +37,9 @@ class Asked(msgspec.Struct, frozen=True):
 
 def erase(deployment: Deployment, who: str, *, by: str, note: str = "", suppress: bool = False) -> Asked:
     """Ask for the erasure of `NAMESPACE:VALUE`, or of a customer's id. Whoever is being erased has one
-    request. It begins after `rights.grace`. `suppress`: events that name an identifier of the customer are
-    dropped from then on. Raises `Unusable` where nobody is known so, or the customer is on hold,
-    `Unreachable`."""
+    request, also where it was asked before a union. It begins after `rights.grace`. `suppress`: events that
+    name an identifier of the customer are dropped from then on. Raises `Unusable` where nobody is known so,
+    or the customer is on hold, `Unreachable`."""
     with reported():
         root = customer(deployment, who)
         if deployment.directory.erased([root])[0]:
@@ -50,10 +50,28 @@ def erase(deployment: Deployment, who: str, *, by: str, note: str = "", suppress
         members, _ = deployment.ledger.members(root)
         if not deployment.sweep_records.holds().keys().isdisjoint(members):
             raise Unusable(f"{who} is on hold: `millrace subject release` it first, if nothing forbids that")
+        if under_way := _under_way(deployment, {root, *members}):
+            return Asked(under_way, already=True)
         [request] = erasures(deployment, [root], by=by, note=note, suppress=suppress)
         if grace := deployment.config.rights.grace:
             request = msgspec.structs.replace(request, begins_ms=request.asked_ms + grace)
         return _add(deployment, request)
+
+
+def _under_way(deployment: Deployment, members: Collection[bytes]) -> PrivacyRequest | None:
+    """Return the erasure of one of these that somebody waits for."""
+    return next(
+        (
+            request
+            for request in deployment.privacy_requests.unfinished()
+            if request.right == "erase" and not request.unheard_since_ms and _names(request, members)
+        ),
+        None,
+    )
+
+
+def _names(request: PrivacyRequest, members: Collection[bytes]) -> bool:
+    return request.customer in members or not set(request.origins).isdisjoint(members)
 
 
 def erasures(
@@ -281,11 +299,9 @@ def of(deployment: Deployment, named: str) -> list[PrivacyRequest]:
 
 
 def _about(deployment: Deployment, root: bytes) -> list[PrivacyRequest]:
-    return [
-        request
-        for request in deployment.privacy_requests.everything()
-        if root == request.customer or root in request.origins
-    ]
+    """Return the requests of a customer, those of whom it was united with among them, the oldest first."""
+    members = {root, *deployment.ledger.members(root)[0]}
+    return [request for request in deployment.privacy_requests.everything() if _names(request, members)]
 
 
 def everything(deployment: Deployment, *, unfinished: bool) -> list[PrivacyRequest]:

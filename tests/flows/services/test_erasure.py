@@ -226,6 +226,24 @@ def test_two_requests_for_who_became_one_end_in_one_receipt(site: Erased) -> Non
     assert requests.receipt(site.deployment, joined.id) == done.receipt
 
 
+@pytest.mark.parametrize("first", ["user_id:ana", "anonymous:laptop"])
+def test_what_was_asked_before_a_union_is_the_request_of_who_became_one(site: Erased, first: str) -> None:
+    """Whichever of the two roots is retired."""
+    site.say(viewed(userId="ana"), viewed(anonymousId="laptop"))
+    site.settle()
+    asked = requests.erase(site.deployment, first, by="test").request
+    other = "anonymous:laptop" if first == "user_id:ana" else "user_id:ana"
+    complaint = requests.ask(site.deployment, "complain", other, by="test").request
+    site.say(viewed(userId="ana", anonymousId="laptop"))
+    site.settle()
+    for named in ("user_id:ana", "anonymous:laptop"):
+        assert requests.of(site.deployment, named) == [asked, complaint]
+        again = requests.erase(site.deployment, named, by="test")
+        assert (again.already, again.request) == (True, asked)
+    assert len(site.carry_on(asked).origins) == 2
+    assert requests.everything(site.deployment, unfinished=True) == [complaint]
+
+
 def test_nobody_is_erased_by_an_unknown_name(site: Erased) -> None:
     for named in ("user_id:nobody", "0" * 24):
         with pytest.raises(Unusable, match="nobody is known as") as error:
