@@ -115,12 +115,13 @@ def erasures(
 
 
 def cancel(deployment: Deployment, name: str) -> PrivacyRequest:
-    """Take a request back that has not begun, and return it. Raises `Unusable` for one that has,
-    `Unreachable`."""
-    request = get(deployment, name)
-    if request.step != Step.ASKED or request.origins:
+    """Take a request back that has not begun, an erasure within its grace, and return it. Raises `Unusable`
+    for any other, `Unreachable`."""
+    request, now_ms = get(deployment, name), time.time_ns() // 1_000_000
+    has_begun = request.right == "erase" and request.begins_ms <= now_ms
+    if request.step != Step.ASKED or request.origins or has_begun:
         raise Unusable(f"{name} cannot be taken back: it has begun ({request.step})")
-    times = request.times | {Step.CANCELLED: time.time_ns() // 1_000_000}
+    times = request.times | {Step.CANCELLED: now_ms}
     cancelled = msgspec.structs.replace(request, step=Step.CANCELLED, times=times)
     with reported():
         if not deployment.privacy_requests.save(request, cancelled, finished=True):
