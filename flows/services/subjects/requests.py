@@ -116,8 +116,10 @@ def erasures(
 
 def cancel(deployment: Deployment, name: str) -> PrivacyRequest:
     """Take a request back that has not begun, an erasure within its grace, and return it. Raises `Unusable`
-    for any other, `Unreachable`."""
+    for any other, and for one that a past that came back has led to, `Unreachable`."""
     request, now_ms = get(deployment, name), time.time_ns() // 1_000_000
+    if request.again:
+        raise Unusable(f"{name} cannot be taken back: the customer was erased before, and came back")
     has_begun = request.right == "erase" and request.begins_ms <= now_ms
     if request.step != Step.ASKED or request.origins or has_begun:
         raise Unusable(f"{name} cannot be taken back: it has begun ({request.step})")

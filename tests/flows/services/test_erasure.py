@@ -8,6 +8,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from flows.archive import Archiver
@@ -398,6 +399,18 @@ def test_a_restore_from_before_brings_nobody_back(tmp_path: Path, redis_url: str
     assert deployment.profile_reader("user_id", "bea") is not None
     again = other.deployment.privacy_requests.everything()
     assert [one.again for one in again] == ([] if archive else [True])
+
+
+def test_what_a_past_that_came_back_led_to_is_not_taken_back(site: Erased) -> None:
+    live(site)
+    store, root = site.deployment.privacy_requests, site.directory.root(hashes(site, ("user_id", "ana"))[0])
+    asked = returning._asked(store, root, site.config.rights)
+    assert returning._asked(store, root, site.config.rights) == asked
+    with pytest.raises(Unusable, match="came back"):
+        requests.cancel(site.deployment, asked.id)
+    cancelled = msgspec.structs.replace(asked, step=Step.CANCELLED)
+    assert store.save(asked, cancelled, finished=True)
+    assert returning._asked(store, root, site.config.rights).step == Step.ASKED
 
 
 def test_of_a_customer_who_was_one_in_the_past_only_the_erased_side_goes(
