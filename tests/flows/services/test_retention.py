@@ -357,6 +357,39 @@ def test_closed_requests_go_after_their_time_and_open_ones_stay(made: Callable[.
     assert [one.id for one in deployment.privacy_requests.everything()] == [still.id]
 
 
+def test_what_was_taken_back_goes_after_its_time(made: Callable[..., Kept]) -> None:
+    site = made('requests = "60d"')
+    live(site)
+    asked = requests.ask(site.deployment, "object", "user_id:ana", by="test").request
+    requests.cancel(site.deployment, asked.id)
+    site.now_s = asked.asked_ms // 1000
+    site.pass_days(61)
+    assert site.sweep().last["requests"].removed == 1
+    assert site.deployment.privacy_requests.everything() == []
+
+
+def test_a_receipt_that_another_request_names_stays_as_long_as_that(made: Callable[..., Kept]) -> None:
+    site = made('requests = "60d"')
+    live(site)
+    done = site.erase("user_id:ana")
+    store, day_ms = site.deployment.privacy_requests, DAY_S * 1000
+    later = msgspec.structs.replace(
+        done,
+        id="joined",
+        joined=done.id,
+        receipt=b"",
+        times={Step.DONE: done.asked_ms + 30 * day_ms},
+    )
+    assert store.add(later)
+    assert store.save(later, later, finished=True)
+    site.now_s = done.asked_ms // 1000
+    site.pass_days(61)
+    assert site.sweep().last["requests"].removed == 0
+    assert requests.receipt(site.deployment, later.id) == done.receipt
+    site.pass_days(30)
+    assert site.sweep().last["requests"].removed == 2
+
+
 def test_receipts_that_nobody_asked_for_go_after_a_month(made: Callable[..., Kept]) -> None:
     site = made()
     live(site)
