@@ -38,6 +38,7 @@ def upkeep(deployment: Deployment, erasing: Erasing) -> Mapping[str, Look]:
     rules, found = deployment.config.retention, dict[str, Look]()
     if rules.requests is not None:
         found["requests"] = _requests(deployment)
+        found["mandates"] = _mandates(deployment, rules.requests)
     if rules.decisions is not None:
         found["decisions"] = _lane(deployment, Lane.DECISIONS, rules.decisions)
     if rules.dead_letters is not None:
@@ -71,6 +72,25 @@ def _requests(deployment: Deployment) -> Look:
             named.append(frozenset(one.joined for one in stay))
         gone = [name for name in gone if name not in named[0]]  # its receipt is theirs
         requests.forget(gone)
+        left = [closed_ms for name, closed_ms in closed.items() if name not in gone]
+        return Page(len(gone), min(left, default=0), after or END)
+
+    return look
+
+
+def _mandates(deployment: Deployment, kept: int) -> Look:
+    """Of what other systems asked: what is ended, and told."""
+    mandates = deployment.mandates
+
+    def look(now_ms: int, cursor: int) -> Page:
+        after, found = mandates.page(cursor, PAGE)
+        closed = {
+            one.id: max(one.times.values())
+            for one in found
+            if one.state in ("completed", "cancelled") and not one.notices
+        }
+        gone = [name for name, closed_ms in closed.items() if closed_ms < now_ms - kept]
+        mandates.forget(gone)
         left = [closed_ms for name, closed_ms in closed.items() if name not in gone]
         return Page(len(gone), min(left, default=0), after or END)
 
