@@ -15,7 +15,7 @@ from flows.runtime.deployment import Deployment
 from flows.runtime.windows import Window
 from flows.services import rebuild, switching
 from flows.services.retention import holds
-from flows.services.subjects import requests
+from flows.services.subjects import regulations, requests
 from flows.services.subjects.mandates import Carrying, Parts, carrying_of
 from flows.services.subjects.notifying import Notifying
 from flows.services.subjects.over_http import RegulationDesk
@@ -244,6 +244,7 @@ def test_one_that_has_not_begun_can_be_deleted(site: Erased, client: Client) -> 
     privacy(site)
     assert known(site, "ana")
     assert client.get(f"/regulations/{name}", headers=TOKEN).status_code == 404
+    assert client.get("/regulations", headers=TOKEN).json()["data"]["regulations"] == []
     name = regulated(client, "DELETE_ONLY", "ana")
     privacy(site)
     late = client.request("DELETE", f"/regulations/{name}", headers=TOKEN)
@@ -306,6 +307,19 @@ def test_lists_come_in_pages_however_a_client_asks(site: Erased, client: Client)
     open_ = client.get("/regulations?status=INITIALIZED", headers=TOKEN).json()["data"]
     assert open_["regulations"] == []
     assert client.get("/regulations?pagination[count]=-1", headers=TOKEN).status_code == 422
+
+
+def test_only_what_stands_on_a_page_is_written_out(
+    site: Erased, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(4):
+        regulated(client, "SUPPRESS_ONLY", "ana")
+    written: list[str] = []
+    entry = regulations._entry
+    monkeypatch.setattr(regulations, "_entry", lambda one: (written.append(one.id), entry(one))[1])
+    page = client.get("/regulations?pagination[count]=1", headers=TOKEN).json()["data"]
+    assert written == [one["id"] for one in page["regulations"]]
+    assert page["pagination"]["totalEntries"] == 4
 
 
 def test_five_thousand_are_one_list_and_few_round_trips(site: Erased, client: Client) -> None:
