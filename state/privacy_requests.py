@@ -2,6 +2,7 @@
 died."""
 
 from collections.abc import Callable, Iterator, Sequence
+from importlib.resources import files
 from typing import Any, Final, Generic, TypeVar, cast
 
 import msgspec
@@ -25,6 +26,7 @@ class _Kept(Generic[Asked]):
         self._all = everything
         self._open = unfinished
         self._decode: Callable[[bytes], Asked] = msgspec.msgpack.Decoder(kind).decode
+        self._replace = client.register_script(files("state").joinpath("replace_request.lua").read_text())
 
     def add(self, one: Asked) -> bool:
         """Keep a new one, and return True; False where there is one with its id. Raises `LogFull`."""
@@ -97,22 +99,11 @@ class _Kept(Generic[Asked]):
             self._redis.hdel(self._all, *names)
 
     def save(self, before: Asked, after: Asked, *, finished: bool = False) -> bool:
-        """Replace `before`; return False where another one has gone on with it meanwhile. Raises
-        `LogFull`."""
-        with self._redis.pipeline(transaction=True) as pipeline:
-            pipeline.watch(self._all)  # type: ignore[no-untyped-call]  # untyped in the library
-            if pipeline.hget(self._all, after.id) != _encode(before):
-                return False
-            pipeline.multi()
-            pipeline.hset(self._all, after.id, cast(str, _encode(after)))
-            if finished:
-                pipeline.srem(self._open, after.id)
-            try:
-                with writing():
-                    pipeline.execute()
-            except redis.WatchError:  # another one was written: this one is tried again
-                return False
-        return True
+        """Replace `before`; return False where another one has gone on with it meanwhile, so that it has to
+        be looked at again. Raises `LogFull`."""
+        args: list[str | bytes | int] = [after.id, _encode(before), _encode(after), int(finished)]
+        with writing():
+            return bool(self._replace(keys=[self._all, self._open], args=args))
 
 
 class PrivacyRequests(_Kept[PrivacyRequest]):

@@ -23,7 +23,7 @@ from flows.services.subjects.consenting import MODES
 from schemas import bilingual
 from schemas.config import Config, Purpose
 from schemas.errors import Foreign
-from schemas.records.privacy_requests import PrivacyRequest, Step
+from schemas.records.privacy_requests import ENDS, PrivacyRequest, Step
 from schemas.records.retention import Sweep, Swept
 from state.receipts import verified
 from state.redis.client import reported
@@ -65,8 +65,8 @@ class Clock(msgspec.Struct, frozen=True):
     overdue: int
     done: int
     refused: int
-    median_days: float | None  # from asked to closed
-    late: int  # closed after they were due
+    median_days: float | None  # from asked to closed; what was taken back does not count
+    late: int  # closed after they were due; the same
 
 
 class Erasures(msgspec.Struct, frozen=True):
@@ -252,7 +252,8 @@ def _clocks(requests: Sequence[PrivacyRequest], now_ms: int) -> list[Clock]:
 def _clock(regime: str, right: str, requests: Sequence[PrivacyRequest], now_ms: int) -> Clock:
     open_ms = [one.due_ms - now_ms for one in requests if not _closed_ms(one)]
     closed = [(one, closed_ms) for one in requests if (closed_ms := _closed_ms(one))]
-    days = [(closed_ms - one.asked_ms) / _DAY_MS for one, closed_ms in closed]
+    answered = [(one, closed_ms) for one, closed_ms in closed if one.step != Step.CANCELLED]
+    days = [(closed_ms - one.asked_ms) / _DAY_MS for one, closed_ms in answered]
     return Clock(
         regime=regime,
         right=right,
@@ -262,13 +263,13 @@ def _clock(regime: str, right: str, requests: Sequence[PrivacyRequest], now_ms: 
         done=sum(one.step == Step.DONE for one, _ in closed),
         refused=sum(one.step == Step.REFUSED for one, _ in closed),
         median_days=round(median(days), 2) if days else None,
-        late=sum(closed_ms > one.due_ms for one, closed_ms in closed),
+        late=sum(closed_ms > one.due_ms for one, closed_ms in answered),
     )
 
 
 def _closed_ms(request: PrivacyRequest) -> int:
     """Return when it was closed; 0: it is open."""
-    return request.times.get(request.step, 0) if request.step in (Step.DONE, Step.REFUSED) else 0
+    return request.times.get(request.step, 0) if request.step in ENDS else 0
 
 
 def _erasures(deployment: Deployment, requests: Sequence[PrivacyRequest]) -> Erasures:
@@ -280,7 +281,7 @@ def _erasures(deployment: Deployment, requests: Sequence[PrivacyRequest]) -> Era
         asked_by_customers=sum(not one.unheard_since_ms and not one.again for one in erasures),
         asked_by_retention=sum(bool(one.unheard_since_ms) for one in erasures),
         again=sum(one.again for one in erasures),
-        under_way=len(erasures) - len(done),
+        under_way=sum(one.step not in ENDS for one in erasures),
         receipts=len(receipts),
         genuine=sum(_is_genuine(receipt, public) for receipt in receipts),
         nothing_done=len(done) - len(receipts),

@@ -99,7 +99,7 @@ class OpenDsrConnector(Connector, frozen=True, kw_only=True, tag_field="type", t
 
     url: Text  # where its requests go, such as https://opendsr.example.com/v2/requests
     token: Secret  # a Bearer token, or `user:password`
-    domain: Text  # the domain that its certificate is issued to
+    domain: Text  # the domain that its certificate is issued to; of one connector alone
     certificate: Text  # PEM file with that certificate; relative to the data folder
     # where it tells us what came of a request: this gateway's /opendsr_callbacks, as it is reached from
     # outside; empty: it is done when the request is taken

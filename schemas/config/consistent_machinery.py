@@ -48,6 +48,7 @@ def machinery_problems(config: Config) -> Found:
         yield from _opendsr(config)
     for index, connector in enumerate(config.connector):
         yield from _connector(config, connector, ("connector", index))
+    yield from _domains(config)
 
 
 def _edges(config: Config) -> Found:
@@ -274,6 +275,17 @@ def _processor(config: Config, connector: OpenDsrConnector, at: Path) -> Found:
                 ("trigger", index, "to"),
                 f"{connector.name!r} is a processor: it is told of erasures, and takes no triggers",
             )
+
+
+def _domains(config: Config) -> Found:
+    """A callback names the domain of a processor, by which its connector is found."""
+    seen: dict[str, str] = {}
+    for index, connector in enumerate(config.connector):
+        if not isinstance(connector, OpenDsrConnector):
+            continue
+        first = seen.setdefault(connector.domain.lower(), connector.name)
+        if first != connector.name:
+            yield ("connector", index, "domain"), f"the processor {first!r} has the same"
 
 
 def _webhook(connector: WebhookConnector, at: Path) -> Found:

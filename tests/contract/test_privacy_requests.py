@@ -1,5 +1,8 @@
 """The customers' requests, on memory and on Redis."""
 
+from itertools import count
+from typing import Any
+
 import msgspec
 import pytest
 import redis
@@ -54,6 +57,35 @@ def test_who_is_stale_changes_nothing(store: Store) -> None:
     assert store.save(request, done(request), finished=True)
     assert not store.save(request, request_of("a", asked_ms=7))
     assert store.get("a") == done(request)
+
+
+def test_what_is_written_to_others_meanwhile_stops_nobody(redis_url: str) -> None:
+    """Not even between the look at what is kept and the change."""
+
+    class Busy(redis.Redis):
+        """Another process writes before each command of this one."""
+
+        def execute_command(self, *args: object, **options: object) -> object:
+            PrivacyRequests(other, Names("t")).add(request_of(f"other-{next(ids)}"))
+            return super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
+
+        def pipeline(self, *args: Any, **options: Any) -> Any:
+            made = super().pipeline(*args, **options)
+            execute = made.execute
+
+            def busy(*more: Any) -> Any:
+                PrivacyRequests(other, Names("t")).add(request_of(f"other-{next(ids)}"))
+                return execute(*more)
+
+            made.execute = busy
+            return made
+
+    ids, other = count(), redis.Redis.from_url(redis_url)
+    store, request = PrivacyRequests(Busy.from_url(redis_url), Names("t")), request_of("a")
+    assert store.add(request)
+    assert store.save(request, done(request), finished=True)
+    assert store.get("a") == done(request)
+    assert "a" not in [one.id for one in store.unfinished()]
 
 
 def test_one_that_is_done_is_not_begun_again(store: Store) -> None:

@@ -16,6 +16,15 @@ from schemas.config.toml import DEFAULT, load, problems, read, resolved, spelled
 from schemas.errors import ConfigError
 
 SECRET = "whsec_" + "QUJD" * 8
+PROCESSOR = """[[connector]]
+name = '{}'
+type = 'opendsr'
+identify = ['email']
+url = 'https://dsr.example/requests'
+token = 'secret'
+domain = '{}'
+certificate = 'dsr.pem'
+"""
 
 
 def found(text: str, environment: dict[str, str] | None = None) -> list[str]:
@@ -135,6 +144,10 @@ def found(text: str, environment: dict[str, str] | None = None) -> list[str]:
             "[[centre.called]]\nname = 'x'\nen = 'a'\nzh = 'b'\n"
             "[[centre.called]]\nname = 'x'\nen = 'a'\nzh = 'b'",
             "line 6: centre.called[1].name: `x` is called twice",
+        ),
+        (
+            f"{PROCESSOR.format('one', 'dsr.example')}{PROCESSOR.format('two', 'DSR.example')}",
+            "line 15: connector[1].domain: the processor 'one' has the same",
         ),
         (
             "gateway.privacy_tokens = ['demo-read']",

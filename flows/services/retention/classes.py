@@ -219,6 +219,14 @@ def _rights(config: Config) -> list[DataClass]:
             ("{privacy}:requests", "{privacy}:open"),
         ),
         DataClass(
+            "mandates",
+            Words("What other systems asked: keyed hashes", "其他系统提出的请求：带密钥的哈希"),
+            "age" if kept is not None else "none",
+            _after(kept, Words("{} after they are ended", "结束 {} 后")),
+            "retention.requests",
+            ("{privacy}:mandates",),
+        ),
+        DataClass(
             "codes",
             Words("Hashes of codes by which customers confirm a yes", "客户确认同意所用验证码的哈希"),
             "age",

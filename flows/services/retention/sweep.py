@@ -42,7 +42,7 @@ from schemas.records.retention import Sweep, Swept
 log = structlog.get_logger()
 
 CUSTOMERS: Final = "customers"
-PHASES: Final = ("requests", "decisions", "dead_letters", "reviews", CUSTOMERS)
+PHASES: Final = ("requests", "decisions", "dead_letters", "reviews", "mandates", CUSTOMERS)
 BY: Final = "retention"
 EVERY_MS: Final = 3_600_000  # from the beginning of a pass to the next one, unless it takes longer
 NOTED_MS: Final = 60_000  # while there is nothing to do, that it is at work is written this often

@@ -12,7 +12,7 @@ from flows.services.subjects.erasing import PARTITION, Erasing
 from schemas.config import Retention
 from schemas.records.identity_graph import Order
 from schemas.records.outbox_lanes import Lane
-from schemas.records.privacy_requests import PrivacyRequest, Step
+from schemas.records.privacy_requests import ENDS, PrivacyRequest
 
 PAGE: Final = 500
 DAY_MS: Final = 86_400_000
@@ -38,6 +38,7 @@ def upkeep(deployment: Deployment, erasing: Erasing) -> Mapping[str, Look]:
     rules, found = deployment.config.retention, dict[str, Look]()
     if rules.requests is not None:
         found["requests"] = _requests(deployment)
+        found["mandates"] = _mandates(deployment, rules.requests)
     if rules.decisions is not None:
         found["decisions"] = _lane(deployment, Lane.DECISIONS, rules.decisions)
     if rules.dead_letters is not None:
@@ -49,7 +50,7 @@ def upkeep(deployment: Deployment, erasing: Erasing) -> Mapping[str, Look]:
 
 def kept_ms(rules: Retention, request: PrivacyRequest) -> int | None:
     """Return how long a request is kept once it is closed; None for one that is open, or kept for ever."""
-    if request.step not in (Step.DONE, Step.REFUSED) or rules.requests is None:
+    if request.step not in ENDS or rules.requests is None:
         return None
     if not request.unheard_since_ms:
         return rules.requests
@@ -58,12 +59,38 @@ def kept_ms(rules: Retention, request: PrivacyRequest) -> int | None:
 
 def _requests(deployment: Deployment) -> Look:
     requests, rules = deployment.privacy_requests, deployment.config.retention
+    named: list[frozenset[str]] = []  # by requests that stay: looked up once in a pass, if at all
 
     def look(now_ms: int, cursor: int) -> Page:
+        if not cursor:
+            named.clear()
         after, found = requests.page(cursor, PAGE)
         closed = {one.id: max(one.times.values()) for one in found if kept_ms(rules, one) is not None}
         gone = [one.id for one in found if one.id in closed and _is_over(rules, one, now_ms)]
+        if gone and not named:
+            stay = (one for one in requests.everything() if not _is_over(rules, one, now_ms))
+            named.append(frozenset(one.joined for one in stay))
+        gone = [name for name in gone if name not in named[0]]  # its receipt is theirs
         requests.forget(gone)
+        left = [closed_ms for name, closed_ms in closed.items() if name not in gone]
+        return Page(len(gone), min(left, default=0), after or END)
+
+    return look
+
+
+def _mandates(deployment: Deployment, kept: int) -> Look:
+    """Of what other systems asked: what is ended, and told."""
+    mandates = deployment.mandates
+
+    def look(now_ms: int, cursor: int) -> Page:
+        after, found = mandates.page(cursor, PAGE)
+        closed = {
+            one.id: max(one.times.values())
+            for one in found
+            if one.state in ("completed", "cancelled") and not one.notices
+        }
+        gone = [name for name, closed_ms in closed.items() if closed_ms < now_ms - kept]
+        mandates.forget(gone)
         left = [closed_ms for name, closed_ms in closed.items() if name not in gone]
         return Page(len(gone), min(left, default=0), after or END)
 

@@ -4,7 +4,7 @@ one unfinished, and changes nothing the second time.
     pending      nothing has begun, and it can be cancelled; from `begins_ms` on it is taken up
     in_progress  who is to stay unknown goes on the list (or off it), a thousand in a commit; what came in
                  before is resolved; then all that it names are looked up, and each customer gets a request
-    completed    all these requests are done
+    completed    all these requests are done; where one was taken back, it is asked for again
 """
 
 import time
@@ -23,6 +23,7 @@ from flows.services.subjects.erasing import PARTITION, Erasing
 from schemas.records.identity_graph import Order
 from schemas.records.mandates import Mandate, Notice, Phase, State
 from schemas.records.privacy_requests import DRAINED, PrivacyRequest, Step
+from state.privacy_requests import PrivacyRequests
 
 log = structlog.get_logger()
 
@@ -59,6 +60,7 @@ class Parts:
     drain: Callable[[], Drain]
     ask: Callable[[Mandate, Sequence[bytes]], list[str]]  # the requests for these customers, kept
     ended: Callable[[Sequence[str]], bool]  # whether all these requests are done
+    taken_back: Callable[[Sequence[str]], list[str]]  # those of these requests that were cancelled
     callbacks: Callable[[Mandate], int]  # how many there are to tell
     clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000
 
@@ -102,6 +104,10 @@ class Carrying:
             return self._at(mandate, Phase.FOUND, requests=self._requests(mandate))
         if not parts.ended(mandate.requests):
             return None
+        if taken_back := parts.taken_back(mandate.requests):  # this system asks for it still
+            others = [name for name in mandate.requests if name not in taken_back]
+            asked = [*dict.fromkeys([*others, *self._requests(mandate)])]
+            return self._at(mandate, Phase.FOUND, requests=asked)
         return self._at(mandate, Phase.COMPLETED, state="completed")
 
     def _list(self, mandate: Mandate) -> None:
@@ -167,6 +173,7 @@ def carrying_of(deployment: Deployment, erasing: Erasing) -> Carrying:
             drain=lambda: Mark(deployment.raw_reader, directory),
             ask=lambda mandate, roots: _ask(deployment, mandate, roots),
             ended=deployment.privacy_requests.are_done,
+            taken_back=lambda names: _taken_back(deployment.privacy_requests, names),
             callbacks=lambda mandate: len(callbacks_of(deployment, mandate)),
         )
     )
@@ -186,8 +193,7 @@ def _ask(deployment: Deployment, mandate: Mandate, roots: Sequence[bytes]) -> li
         asked = [_export(deployment, mandate, number, root) for number, root in enumerate(roots)]
         kept.add_all(asked)
         for request in asked:
-            done = _replace(request, step=Step.DONE, times=request.times | {Step.DONE: request.asked_ms})
-            kept.save(request, done, finished=True)
+            requests.closed(kept, request)
         return [request.id for request in asked]
     erasures = requests.erasures(
         deployment,
@@ -195,10 +201,24 @@ def _ask(deployment: Deployment, mandate: Mandate, roots: Sequence[bytes]) -> li
         by=mandate.by,
         internal=mandate.kind.endswith("_INTERNAL"),
     )
-    kept.add_all([_replace(request, mark=DRAINED) for request in erasures])
+    added = kept.add_all([_replace(request, mark=DRAINED) for request in erasures])
+    for request, is_new in zip(erasures, added, strict=True):
+        if not is_new:
+            _begin(kept, request.id)
     wanted = frozenset(mandate.identifiers)  # nothing leads to who is being erased already
     under_way = [one.id for one in kept.unfinished() if not wanted.isdisjoint(one.identifiers)]
     return [*dict.fromkeys([*(request.id for request in erasures), *under_way])]
+
+
+def _begin(kept: PrivacyRequests, name: str) -> None:
+    """Have an erasure that was asked for before wait no longer: this one had a grace of its own."""
+    while (found := kept.get(name)) is not None and found.step == Step.ASKED and found.begins_ms:
+        if kept.save(found, _replace(found, begins_ms=0)):
+            return
+
+
+def _taken_back(kept: PrivacyRequests, names: Sequence[str]) -> list[str]:
+    return [one.id for one in kept.get_all(names) if one is not None and one.step == Step.CANCELLED]
 
 
 def _export(deployment: Deployment, mandate: Mandate, number: int, root: bytes) -> PrivacyRequest:

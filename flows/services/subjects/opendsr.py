@@ -33,6 +33,8 @@ CALLBACKS_MAX: Final = 5
 CERTIFICATE: Final = "/opendsr/certificate.pem"
 NAMES: Final = ("OpenDSR", "OpenGDPR", "OpenCompliance")  # that headers have had over time
 _UUID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
+_REGULATION: Final = re.compile(r"[a-z0-9_-]{1,32}")
+_OTHER: Final = "other"  # a type of identity that the specification does not name
 _HASHED: Final = (
     "the directory keeps keyed hashes of plain values: a value that came as another hash cannot be looked up"
 )
@@ -177,8 +179,8 @@ def _read(body: bytes) -> _Request:
         raise Unusable("subject_request_id: expected a UUID of version 4, in small letters")
     if asked.subject_request_type not in TYPES:
         raise Unusable(f"subject_request_type: expected one of {', '.join(TYPES)}")
-    if len(asked.regulation or "") > 64:
-        raise Unusable("regulation: expected a word such as gdpr, of at most 64 characters")
+    if asked.regulation and not _REGULATION.fullmatch(asked.regulation):  # it is kept, and repeated
+        raise Unusable("regulation: expected a word such as gdpr, of at most 32 small letters and digits")
     return asked
 
 
@@ -196,7 +198,8 @@ def _identities(
         if identity.identity_format not in FORMATS:
             raise Unusable(f"{where}.identity_format: expected one of {', '.join(FORMATS)}")
         if kind not in namespaces or identity.identity_format != "raw":
-            unresolved[(kind[:64], identity.identity_format)] = None
+            known = kind if kind in IDENTITIES else _OTHER  # whatever else stands there may be personal
+            unresolved[(known, identity.identity_format)] = None
             continue
         hashed = deployment.identifiers.hash(namespaces[kind], identity.identity_value)
         if hashed is None or len(identity.identity_value) > ID_MAX:

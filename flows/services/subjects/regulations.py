@@ -114,18 +114,22 @@ def show(deployment: Deployment, name: str) -> dict[str, Any]:
 
 
 def listing(deployment: Deployment, *, status: str, types: Sequence[str], after: str, count: int) -> Page:
-    """Return regulations, the newest first. Raises `Unusable`, `Unreachable`."""
+    """Return regulations, the newest first, without those that were deleted. Raises `Unusable`,
+    `Unreachable`."""
     with reported():
         found = [one for one in deployment.mandates.everything() if one.dialect == "segment"]
     wanted = [
-        _entry(one)
+        one
         for one in reversed(found)
-        if (not types or one.kind in types) and (not status or _state(one) == status)
+        if one.state != "cancelled"
+        and (not types or one.kind in types)
+        and (not status or _state(one) == status)
     ]
-    ids = [entry["id"] for entry in wanted]
+    ids = [one.id for one in wanted]
     if after and after not in ids:
         raise Unusable("pagination.cursor: expected one that was given as `next`")
-    return _page(wanted, ids.index(after) if after else 0, count, lambda entry: str(entry["id"]))
+    page = _page(wanted, ids.index(after) if after else 0, count, lambda one: str(one.id))
+    return msgspec.structs.replace(page, entries=[_entry(one) for one in page.entries])
 
 
 def cancel(deployment: Deployment, name: str) -> None:

@@ -2,7 +2,7 @@
 
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from itertools import count
@@ -19,6 +19,7 @@ from flows.services.subjects.receipts import moment
 from schemas.errors import Fenced, Unusable
 from schemas.records.identity_graph import Order, text_id
 from schemas.records.privacy_requests import ENDS, PrivacyRequest, Right, Step
+from state.privacy_requests import PrivacyRequests
 from state.receipts import verified
 from state.redis.client import reported
 
@@ -38,9 +39,9 @@ class Asked(msgspec.Struct, frozen=True):
 
 def erase(deployment: Deployment, who: str, *, by: str, note: str = "", suppress: bool = False) -> Asked:
     """Ask for the erasure of `NAMESPACE:VALUE`, or of a customer's id. Whoever is being erased has one
-    request. It begins after `rights.grace`. `suppress`: events that name an identifier of the customer are
-    dropped from then on. Raises `Unusable` where nobody is known so, or the customer is on hold,
-    `Unreachable`."""
+    request, also where it was asked before a union. It begins after `rights.grace`. `suppress`: events that
+    name an identifier of the customer are dropped from then on. Raises `Unusable` where nobody is known so,
+    or the customer is on hold, `Unreachable`."""
     with reported():
         root = customer(deployment, who)
         if deployment.directory.erased([root])[0]:
@@ -51,10 +52,28 @@ def erase(deployment: Deployment, who: str, *, by: str, note: str = "", suppress
         members, _ = deployment.ledger.members(root)
         if not deployment.sweep_records.holds().keys().isdisjoint(members):
             raise Unusable(f"{who} is on hold: `millrace subject release` it first, if nothing forbids that")
+        if under_way := _under_way(deployment, {root, *members}):
+            return Asked(under_way, already=True)
         [request] = erasures(deployment, [root], by=by, note=note, suppress=suppress)
         if grace := deployment.config.rights.grace:
             request = msgspec.structs.replace(request, begins_ms=request.asked_ms + grace)
         return _add(deployment, request)
+
+
+def _under_way(deployment: Deployment, members: Collection[bytes]) -> PrivacyRequest | None:
+    """Return the erasure of one of these that somebody waits for."""
+    return next(
+        (
+            request
+            for request in deployment.privacy_requests.unfinished()
+            if request.right == "erase" and not request.unheard_since_ms and _names(request, members)
+        ),
+        None,
+    )
+
+
+def _names(request: PrivacyRequest, members: Collection[bytes]) -> bool:
+    return request.customer in members or not set(request.origins).isdisjoint(members)
 
 
 def erasures(
@@ -98,12 +117,15 @@ def erasures(
 
 
 def cancel(deployment: Deployment, name: str) -> PrivacyRequest:
-    """Take a request back that has not begun, and return it. Raises `Unusable` for one that has,
-    `Unreachable`."""
-    request = get(deployment, name)
-    if request.step != Step.ASKED or request.origins:
+    """Take a request back that has not begun, an erasure within its grace, and return it. Raises `Unusable`
+    for any other, and for one that a past that came back has led to, `Unreachable`."""
+    request, now_ms = get(deployment, name), time.time_ns() // 1_000_000
+    if request.again:
+        raise Unusable(f"{name} cannot be taken back: the customer was erased before, and came back")
+    has_begun = request.right == "erase" and request.begins_ms <= now_ms
+    if request.step != Step.ASKED or request.origins or has_begun:
         raise Unusable(f"{name} cannot be taken back: it has begun ({request.step})")
-    times = request.times | {Step.CANCELLED: time.time_ns() // 1_000_000}
+    times = request.times | {Step.CANCELLED: now_ms}
     cancelled = msgspec.structs.replace(request, step=Step.CANCELLED, times=times)
     with reported():
         if not deployment.privacy_requests.save(request, cancelled, finished=True):
@@ -149,10 +171,21 @@ def ask(
         asked = _add(deployment, msgspec.structs.replace(request, proof=proof))
         if not done or asked.already:
             return asked
-        times = request.times | {Step.DONE: request.asked_ms}
-        closed = msgspec.structs.replace(asked.request, step=Step.DONE, times=times)
-        deployment.privacy_requests.save(asked.request, closed, finished=True)
-        return Asked(closed, already=False)
+        return Asked(closed(deployment.privacy_requests, asked.request), already=False)
+
+
+def closed(store: PrivacyRequests, request: PrivacyRequest) -> PrivacyRequest:
+    """Close a request with which nothing is left to do, unless somebody has closed it before, and return it.
+    Raises `LogFull`."""
+    found: PrivacyRequest | None = request
+    while found is not None and found.step not in ENDS:
+        done = msgspec.structs.replace(
+            found, step=Step.DONE, times=found.times | {Step.DONE: request.asked_ms}
+        )
+        if store.save(found, done, finished=True):
+            return done
+        found = store.get(request.id)
+    return found or request
 
 
 def _sealed(deployment: Deployment, who: str, root: bytes, text: str) -> bytes:
@@ -184,11 +217,11 @@ def close(deployment: Deployment, name: str, *, done: bool, note: str) -> Privac
         raise Unusable(f"{name} was closed before: {request.step}")
     step = Step.DONE if done else Step.REFUSED
     times = request.times | {step: time.time_ns() // 1_000_000}
-    closed = msgspec.structs.replace(request, step=step, times=times, note=kept(note) or request.note)
+    after = msgspec.structs.replace(request, step=step, times=times, note=kept(note) or request.note)
     with reported():
-        if not deployment.privacy_requests.save(request, closed, finished=True):
+        if not deployment.privacy_requests.save(request, after, finished=True):
             raise Unusable(f"{name} was changed by somebody else just now: look at it again")
-    return closed
+    return after
 
 
 def customer(deployment: Deployment, who: str) -> bytes:
@@ -281,11 +314,9 @@ def of(deployment: Deployment, named: str) -> list[PrivacyRequest]:
 
 
 def _about(deployment: Deployment, root: bytes) -> list[PrivacyRequest]:
-    return [
-        request
-        for request in deployment.privacy_requests.everything()
-        if root == request.customer or root in request.origins
-    ]
+    """Return the requests of a customer, those of whom it was united with among them, the oldest first."""
+    members = {root, *deployment.ledger.members(root)[0]}
+    return [request for request in deployment.privacy_requests.everything() if _names(request, members)]
 
 
 def everything(deployment: Deployment, *, unfinished: bool) -> list[PrivacyRequest]:

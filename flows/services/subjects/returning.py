@@ -18,7 +18,7 @@ from flows.services.subjects.clocks import due_ms
 from flows.services.subjects.erasing import PARTITION, Erasing, Parts, parts_of
 from schemas.config import Rights
 from schemas.records.identity_graph import text_id, undo
-from schemas.records.privacy_requests import PrivacyRequest, Step
+from schemas.records.privacy_requests import ENDS, PrivacyRequest, Step
 from state.directory.directory_protocol import Directory
 from state.privacy_requests import PrivacyRequests
 
@@ -78,7 +78,7 @@ def _asked(requests: PrivacyRequests, root: bytes, rights: Rights) -> PrivacyReq
         if requests.add(request):
             return request
         held = requests.get(request.id)
-        if held is not None and held.step != Step.DONE:
+        if held is not None and held.step not in ENDS:
             return held
         number += 1
 

@@ -8,6 +8,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from flows.archive import Archiver
@@ -226,6 +227,24 @@ def test_two_requests_for_who_became_one_end_in_one_receipt(site: Erased) -> Non
     assert requests.receipt(site.deployment, joined.id) == done.receipt
 
 
+@pytest.mark.parametrize("first", ["user_id:ana", "anonymous:laptop"])
+def test_what_was_asked_before_a_union_is_the_request_of_who_became_one(site: Erased, first: str) -> None:
+    """Whichever of the two roots is retired."""
+    site.say(viewed(userId="ana"), viewed(anonymousId="laptop"))
+    site.settle()
+    asked = requests.erase(site.deployment, first, by="test").request
+    other = "anonymous:laptop" if first == "user_id:ana" else "user_id:ana"
+    complaint = requests.ask(site.deployment, "complain", other, by="test").request
+    site.say(viewed(userId="ana", anonymousId="laptop"))
+    site.settle()
+    for named in ("user_id:ana", "anonymous:laptop"):
+        assert requests.of(site.deployment, named) == [asked, complaint]
+        again = requests.erase(site.deployment, named, by="test")
+        assert (again.already, again.request) == (True, asked)
+    assert len(site.carry_on(asked).origins) == 2
+    assert requests.everything(site.deployment, unfinished=True) == [complaint]
+
+
 def test_nobody_is_erased_by_an_unknown_name(site: Erased) -> None:
     for named in ("user_id:nobody", "0" * 24):
         with pytest.raises(Unusable, match="nobody is known as") as error:
@@ -380,6 +399,18 @@ def test_a_restore_from_before_brings_nobody_back(tmp_path: Path, redis_url: str
     assert deployment.profile_reader("user_id", "bea") is not None
     again = other.deployment.privacy_requests.everything()
     assert [one.again for one in again] == ([] if archive else [True])
+
+
+def test_what_a_past_that_came_back_led_to_is_not_taken_back(site: Erased) -> None:
+    live(site)
+    store, root = site.deployment.privacy_requests, site.directory.root(hashes(site, ("user_id", "ana"))[0])
+    asked = returning._asked(store, root, site.config.rights)
+    assert returning._asked(store, root, site.config.rights) == asked
+    with pytest.raises(Unusable, match="came back"):
+        requests.cancel(site.deployment, asked.id)
+    cancelled = msgspec.structs.replace(asked, step=Step.CANCELLED)
+    assert store.save(asked, cancelled, finished=True)
+    assert returning._asked(store, root, site.config.rights).step == Step.ASKED
 
 
 def test_of_a_customer_who_was_one_in_the_past_only_the_erased_side_goes(

@@ -310,13 +310,13 @@ def test_what_cannot_be_looked_up_is_said_in_each_answer(site: Controlled, clien
     identities = [
         ("email", "ana@example.org", "raw"),
         ("email", digest("sha256", "ana@example.org"), "sha256"),
-        ("shoe_size", "44", "raw"),
+        ("ana@example.org", "44", "raw"),
     ]
     name = asked(client, dsr("erasure", *identities))
     told = status(client, name)["extensions"][DOMAIN]["unresolved_identities"]
     assert [(one["identity_type"], one["identity_format"]) for one in told] == [
         ("email", "sha256"),
-        ("shoe_size", "raw"),
+        ("other", "raw"),
     ]
     assert "cannot be looked up" in told[0]["reason"]
     site.privacy()
@@ -341,7 +341,8 @@ def test_a_request_of_hashes_alone_is_refused(site: Controlled, client: Client, 
         ({"submitted_time": None}, "submitted_time"),
         ({"subject_identities": []}, "expected 1 to 100"),
         ({"subject_identities": [{"identity_type": "email"}]}, "identity_value"),
-        ({"regulation": "x" * 65}, "regulation"),
+        ({"regulation": "x" * 33}, "regulation"),
+        ({"regulation": "ana@example.org"}, "regulation"),
         ({"status_callback_urls": ["ftp://ana@example.org"]}, "https://"),
         ({"status_callback_urls": [f"https://c.example.org/{n}" for n in range(6)]}, "at most 5"),
     ],

@@ -80,6 +80,22 @@ def test_clocks_say_what_is_late_and_how_long_it_took(site: Kept) -> None:
     assert (complaint.overdue, correction.overdue, correction.in_time) == (1, 1, 0)
 
 
+def test_what_was_taken_back_is_closed_and_counts_as_no_answer(site: Kept) -> None:
+    deployment, store = site.deployment, site.deployment.privacy_requests
+    for asked in (
+        requests.ask(deployment, "correct", "user_id:ana", by="test").request,
+        requests.erase(deployment, "user_id:bea", by="test").request,
+    ):
+        times = asked.times | {Step.CANCELLED: asked.due_ms + DAY_MS}
+        cancelled = msgspec.structs.replace(asked, step=Step.CANCELLED, times=times)
+        assert store.save(asked, cancelled, finished=True)
+        found = report(deployment, asked.due_ms + 2 * DAY_MS)
+        [clock] = [one for one in found.clocks if one.right == asked.right]
+        assert (clock.in_time, clock.overdue, clock.done, clock.late) == (0, 0, 0, 0)
+        assert clock.median_days is None
+    assert found.erasures.under_way == 0
+
+
 def test_erasures_are_counted_by_who_asked_and_their_receipts_verified(site: Kept) -> None:
     done = site.erase("user_id:ana")
     site.pass_days(31)

@@ -20,6 +20,7 @@ from schemas.config import Config
 from schemas.config.toml import load
 from schemas.errors import Unusable
 from schemas.records.identity_graph import Order
+from schemas.records.mandates import Mandate, Notice, Phase
 from schemas.records.outbox_lanes import Lane
 from schemas.records.privacy_requests import PrivacyRequest, Step
 from schemas.records.retention import Sweep
@@ -132,7 +133,7 @@ def test_without_the_option_nobody_is_erased(made: Callable[..., Kept]) -> None:
     site = made("")
     live(site)
     site.pass_days(4000)
-    assert site.sweep().last.keys() == {"requests"}
+    assert site.sweep().last.keys() == {"requests", "mandates"}
     assert site.asked() == []
 
 
@@ -357,6 +358,67 @@ def test_closed_requests_go_after_their_time_and_open_ones_stay(made: Callable[.
     assert [one.id for one in deployment.privacy_requests.everything()] == [still.id]
 
 
+def test_what_was_taken_back_goes_after_its_time(made: Callable[..., Kept]) -> None:
+    site = made('requests = "60d"')
+    live(site)
+    asked = requests.ask(site.deployment, "object", "user_id:ana", by="test").request
+    requests.cancel(site.deployment, asked.id)
+    site.now_s = asked.asked_ms // 1000
+    site.pass_days(61)
+    assert site.sweep().last["requests"].removed == 1
+    assert site.deployment.privacy_requests.everything() == []
+
+
+def test_what_other_systems_asked_goes_when_it_is_ended_and_told(made: Callable[..., Kept]) -> None:
+    site = made('requests = "60d"')
+    live(site)
+    store, now_ms = site.deployment.mandates, site.now_ms
+    ended = Mandate(
+        id="ended",
+        dialect="segment",
+        kind="SUPPRESS_ONLY",
+        subject="USER_ID",
+        identifiers=[b"i" * 12],
+        by="test",
+        asked_ms=now_ms,
+        begins_ms=0,
+        due_ms=now_ms,
+        state="completed",
+        times={Phase.PENDING: now_ms, Phase.COMPLETED: now_ms},
+    )
+    change = msgspec.structs.replace
+    untold = change(ended, id="untold", notices=[Notice(0, "completed")])
+    is_open = change(ended, id="open", state="in_progress")
+    assert store.add_all([ended, untold, is_open]) == [True] * 3
+    site.pass_days(59)
+    assert site.sweep().last["mandates"].removed == 0
+    site.pass_days(2)
+    assert site.sweep().last["mandates"].removed == 1
+    assert {one.id for one in store.everything()} == {"untold", "open"}
+
+
+def test_a_receipt_that_another_request_names_stays_as_long_as_that(made: Callable[..., Kept]) -> None:
+    site = made('requests = "60d"')
+    live(site)
+    done = site.erase("user_id:ana")
+    store, day_ms = site.deployment.privacy_requests, DAY_S * 1000
+    later = msgspec.structs.replace(
+        done,
+        id="joined",
+        joined=done.id,
+        receipt=b"",
+        times={Step.DONE: done.asked_ms + 30 * day_ms},
+    )
+    assert store.add(later)
+    assert store.save(later, later, finished=True)
+    site.now_s = done.asked_ms // 1000
+    site.pass_days(61)
+    assert site.sweep().last["requests"].removed == 0
+    assert requests.receipt(site.deployment, later.id) == done.receipt
+    site.pass_days(30)
+    assert site.sweep().last["requests"].removed == 2
+
+
 def test_receipts_that_nobody_asked_for_go_after_a_month(made: Callable[..., Kept]) -> None:
     site = made()
     live(site)
@@ -394,7 +456,7 @@ def test_dead_letters_decisions_and_pairs_go_after_their_time(made: Callable[...
         )
     swept = site.sweep()
     assert {name: one.removed for name, one in swept.last.items()} == {
-        "requests": 0, "decisions": 1_202, "dead_letters": 0, "reviews": 0,
+        "requests": 0, "decisions": 1_202, "dead_letters": 0, "reviews": 0, "mandates": 0,
     }  # fmt: skip
     site.pass_days(11)
     site.now_s = max(site.now_s, deployment.dead_events.since_ms() // 1000 + 2 * DAY_S)
