@@ -24,7 +24,7 @@ from flows.services.subjects.notifying import Notifying
 from schemas import metrics
 from schemas.errors import LogFull
 from schemas.records.mandates import Mandate
-from schemas.records.privacy_requests import ENDS, PrivacyRequest
+from schemas.records.privacy_requests import ENDS, PrivacyRequest, Step
 from state.privacy_requests import Mandates, PrivacyRequests
 from state.redis.client import INFRASTRUCTURE, reported
 
@@ -39,6 +39,8 @@ BUSY_S: Final = 0.05  # between two rounds while something is under way ...
 IDLE_S: Final = 0.5  # ... and while nothing is
 OTHERS_S: Final = 1.0  # between two looks at erasures that nobody waits for: there are up to a hundred
 NOTED_S: Final = 60.0  # between two looks at what is overdue; and the sweep rests so long when it has failed
+SOON_MS: Final = 1_000  # an answer that is due by then is waited for ...
+FRESH_MS: Final = 60_000  # ... and a mandate that came so far in this time; others may wait for days
 Carried = tuple[Mandates, Carrying, Notifying]
 
 
@@ -46,10 +48,10 @@ def a_round(
     requests: PrivacyRequests, erasing: Erasing, carried: Carried | None = None, *, all_of_them: bool = True
 ) -> bool:
     """Take each mandate and each erasure as far as it can go now, those that somebody waits for first; return
-    whether one of these waits for more. Mandates first: what they led to before somebody died has not gone on
-    then. `all_of_them`: those as well that retention began. Raises `Fatal`."""
+    whether more may come of one of these soon. Mandates first: what they led to before somebody died has not
+    gone on then. `all_of_them`: those as well that retention began. Raises `Fatal`."""
     now_ms = time.time_ns() // 1_000_000
-    waits = carried is not None and _carried_on(carried, now_ms)
+    under_way = _carried_on(carried, now_ms) if carried is not None else []
     erasures = [
         request
         for request in requests.unfinished()
@@ -57,24 +59,36 @@ def a_round(
     ]
     awaited = [request for request in erasures if request.by != RETENTION]
     others = [request for request in erasures if request.by == RETENTION and all_of_them]
-    for request in awaited:
-        after = _advanced(erasing.advance, request)
-        waits |= after.step not in ENDS and after.id not in erasing.resting
+    after = [_advanced(erasing.advance, request) for request in awaited]
     if others:
         _together(erasing, others)
     for request in others:
         _advanced(erasing.advance, request)
-    return waits
+    moved = {one.id for one, before in zip(after, awaited, strict=True) if one != before}
+    awaits = [one for one in after if one.id not in erasing.resting]
+    return any(_is_awaited(one, now_ms) for one in awaits) or any(
+        not moved.isdisjoint(mandate.requests) or max(mandate.times.values()) > now_ms - FRESH_MS
+        for mandate in under_way
+    )
 
 
-def _carried_on(carried: Carried, now_ms: int) -> bool:
+def _is_awaited(erasure: PrivacyRequest, now_ms: int) -> bool:
+    """Return whether something may come of it soon: receivers may take days to answer."""
+    if erasure.step != Step.SWEPT:
+        return erasure.step not in ENDS
+    again_ms = [answer.again_ms for answer in erasure.answers.values() if answer.said == "waiting"]
+    return min(again_ms, default=0) <= now_ms + SOON_MS
+
+
+def _carried_on(carried: Carried, now_ms: int) -> list[Mandate]:
+    """Return those that have begun, and are not ended."""
     mandates, carrying, notifying = carried
     under_way = [
         _advanced(carrying.advance, mandate) if mandate.begins_ms <= now_ms else mandate
         for mandate in mandates.unfinished()
     ]
     notifying.a_round(under_way)
-    return any(mandate.state == "in_progress" for mandate in under_way)
+    return [mandate for mandate in under_way if mandate.state == "in_progress"]
 
 
 def _together(erasing: Erasing, requests: list[PrivacyRequest]) -> None:

@@ -1,6 +1,7 @@
 """The process that takes requests on: what fails on one holds up no other, and a signal ends it in order."""
 
 import signal
+import time
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,9 +13,10 @@ from flows.privacy import Upkeep, a_round
 from flows.services.subjects import requests
 from schemas import metrics
 from schemas.errors import Fenced, LogFull
-from schemas.records.privacy_requests import PrivacyRequest, Step
+from schemas.records.mandates import Mandate, Phase
+from schemas.records.privacy_requests import Answer, PrivacyRequest, Step
 from schemas.records.retention import Sweep
-from state.memory.memory_requests import MemoryRequests
+from state.memory.memory_requests import MemoryMandates, MemoryRequests
 from tests.lives import millrace
 from tests.subjects import Erased, identify
 from tests.waiting import eventually
@@ -69,6 +71,60 @@ def test_requests_that_people_answer_are_left_to_them() -> None:
     erasing = Erasing({})
     assert not a_round(cast(Any, store), cast(Any, erasing))
     assert erasing.done == []
+
+
+@pytest.mark.parametrize(("due_in_s", "busy"), [(86_400, False), (0, True)])
+def test_a_receiver_that_answers_in_days_keeps_nobody_busy(due_in_s: int, busy: bool) -> None:
+    store, now_ms = kept("a"), int(time.time() * 1000)
+    answer = Answer("waiting", again_ms=now_ms + due_in_s * 1000)
+    store.held["a"] = msgspec.structs.replace(store.held["a"], step=Step.SWEPT, answers={"crm": answer})
+    assert a_round(cast(Any, store), cast(Any, Erasing({}))) == busy
+
+
+class Moving(Erasing):
+    """Takes a step of each that receivers are still to answer."""
+
+    def advance(self, request: PrivacyRequest) -> PrivacyRequest:
+        return msgspec.structs.replace(request, note="one has answered")
+
+
+@pytest.mark.parametrize(
+    ("age_s", "erasing", "busy"),
+    [(3_600, Erasing({}), False), (3_600, Moving({}), True), (1, Erasing({}), True)],
+)
+def test_a_mandate_keeps_busy_while_it_is_young_or_its_requests_move(
+    age_s: int, erasing: Erasing, busy: bool
+) -> None:
+    store, mandates, now_ms = kept("a"), MemoryMandates(), int(time.time() * 1000)
+    answer = Answer("waiting", again_ms=now_ms + 86_400_000)
+    store.held["a"] = msgspec.structs.replace(store.held["a"], step=Step.SWEPT, answers={"crm": answer})
+    mandates.add(
+        Mandate(
+            id="m",
+            dialect="segment",
+            kind="DELETE_ONLY",
+            subject="USER_ID",
+            identifiers=[],
+            by="test",
+            asked_ms=1,
+            begins_ms=0,
+            due_ms=9,
+            state="in_progress",
+            times={Phase.FOUND: now_ms - age_s * 1000},
+            requests=["a"],
+        )
+    )
+    carried = mandates, Waiting(), Waiting()
+    assert a_round(cast(Any, store), cast(Any, erasing), cast(Any, carried)) == busy
+
+
+class Waiting:
+    """What takes mandates on, and tells of them: nothing is to be done."""
+
+    def advance(self, mandate: Mandate) -> Mandate:
+        return mandate
+
+    def a_round(self, unfinished: list[Mandate]) -> None: ...
 
 
 class Sweeping:
