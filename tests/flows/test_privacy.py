@@ -37,6 +37,7 @@ class Erasing:
 
     def __init__(self, raises: dict[str, Exception]) -> None:
         self.done: list[str] = []
+        self.resting: set[str] = set()
         self._raises = raises
 
     def advance(self, request: PrivacyRequest) -> PrivacyRequest:
