@@ -122,3 +122,21 @@ def test_each_process_works_with_what_it_may_and_sees_no_more(url: str, tmp_path
             client_of.hgetall(key)
     with pytest.raises(redis.exceptions.ResponseError, match="access"):
         learn.eval(f"return redis.call('HGETALL', '{keys[0].decode()}')", 0)
+
+
+@pytest.mark.parametrize("flow", ["profile", "learn"])
+def test_who_is_the_first_to_come_may_be(url: str, tmp_path: Path, flow: str) -> None:
+    """On an empty server, before any other process."""
+    port, metrics = free_ports(2)
+    file, log = tmp_path / "millrace.toml", tmp_path / "log"
+    file.write_text(CONFIG.format(url=as_user(url, USERS[flow]), port=port, metrics=metrics, folder=tmp_path))
+    file.chmod(0o600)
+    with log.open("ab") as output:
+        process = subprocess.Popen([*COMMAND, "run", flow, "-c", str(file)], stdout=output, stderr=output)
+    begun = {"profile": "profile_starts", "learn": "model_taken"}[flow]
+    try:
+        eventually(lambda: begun in log.read_text(), log.read_text, 60)
+    finally:
+        process.terminate()
+        process.wait(30)
+    assert "no permission" not in log.read_text()
