@@ -6,7 +6,8 @@ whom; what came is neither kept nor logged.
 """
 
 import base64
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from functools import partial
 from typing import Any, Final, Protocol, TypeVar
 
 import msgspec
@@ -16,10 +17,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from connectors.gateway.intake import read
-from connectors.gateway.refusals import Code, Refused, later
-from connectors.gateway.routes import Endpoint, Routes, private
+from connectors.gateway.refusals import Refused
+from connectors.gateway.routes import Endpoint, Routes, ask_in_thread, private
 from connectors.gateway.tokens import Tokens, privacy_holder
-from schemas.errors import LogFull, Unreachable, Unusable
 
 log = structlog.get_logger()
 
@@ -67,6 +67,9 @@ def opendsr_routes(tokens: Tokens, opendsr: OpenDsr) -> Routes:
                 ("GET", f"{path}/{{id}}/results", pages.spoken(pages.results)),
             ]
     return private(routes)
+
+
+_ask = partial(ask_in_thread, unusable="dsr_invalid")
 
 
 class _Pages:
@@ -133,16 +136,3 @@ class _Pages:
                 return await self._signed({"error": error}, status, refused.headers)
 
         return answered
-
-
-async def _ask(ask: Callable[..., Answer], *about: object, unusable: Code = "dsr_invalid") -> Answer:
-    try:
-        return await run_in_threadpool(ask, *about)
-    except Unusable as error:
-        raise Refused(unusable, str(error)) from error
-    except LogFull as full:
-        raise later(
-            "log_full", "the store of requests is full, try again later", full.retry_after_s
-        ) from full
-    except Unreachable as error:
-        raise later("state_unreachable", "the store of requests does not answer", 1) from error

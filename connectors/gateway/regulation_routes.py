@@ -6,20 +6,19 @@ that nobody has are no failure. Each request leaves a line in the log: which tok
 many, and nothing of whom.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 import msgspec
 import structlog
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
 from connectors.gateway.intake import read
-from connectors.gateway.refusals import Code, Refused, answer, later
-from connectors.gateway.routes import Endpoint, Routes, private
+from connectors.gateway.refusals import Refused, answer
+from connectors.gateway.routes import Endpoint, Routes, ask_in_thread, private
 from connectors.gateway.tokens import Tokens, privacy_holder
-from schemas.errors import LogFull, Unreachable, Unusable
 
 log = structlog.get_logger()
 
@@ -86,6 +85,9 @@ def regulation_routes(tokens: Tokens, regulations: Regulations) -> Routes:
         ("GET", "/suppressions", pages.suppressed),
     ]
     return private([(method, path, _spoken(endpoint)) for method, path, endpoint in routes])
+
+
+_ask = partial(ask_in_thread, unusable="regulation_invalid")
 
 
 class _Pages:
@@ -176,19 +178,6 @@ def _pagination(wanted: Wanted, page: Page) -> dict[str, object]:
 
 def _data(found: object) -> Response:
     return answer({"data": found})
-
-
-async def _ask(ask: Callable[..., Answer], *about: object, unusable: Code = "regulation_invalid") -> Answer:
-    try:
-        return await run_in_threadpool(ask, *about)
-    except Unusable as error:
-        raise Refused(unusable, str(error)) from error
-    except LogFull as full:
-        raise later(
-            "log_full", "the store of requests is full, try again later", full.retry_after_s
-        ) from full
-    except Unreachable as error:
-        raise later("state_unreachable", "the store of requests does not answer", 1) from error
 
 
 def _spoken(endpoint: Endpoint) -> Endpoint:
