@@ -236,8 +236,10 @@ class Validator:
             event.said = words_stated(event.traits | event.stamps if event.traits else event.stamps)
         elif event.traits:
             event.said = words_stated(event.traits)
-        if event.said and not self._confirms(raw.source, context):
-            event.said = self._unconfirmed.left_out(event.said)
+        if event.said:
+            counts = self._unconfirmed.left_out(event.said)
+            if counts is not event.said and not self._confirms(raw.source, context):
+                event.said = counts
         if event.type == "alias":
             event.previous = self._identifiers.previous(message)
         if self._repeats:
