@@ -237,14 +237,19 @@ class Validator:
         elif event.traits:
             event.said = words_stated(event.traits)
         if event.said:
-            counts = self._unconfirmed.left_out(event.said)
-            if counts is not event.said and not self._confirms(raw.source, context):
-                event.said = counts
+            event.said = self._counting(event.said, raw.source, context)
         if event.type == "alias":
             event.previous = self._identifiers.previous(message)
         if self._repeats:
             event.content = self._marks(event)
         return event
+
+    def _counting(
+        self, said: dict[str, bool], source: str, context: Mapping[str, Any] | None
+    ) -> dict[str, bool]:
+        """Return the words that count: without a yes that only the customer can say, and has not."""
+        counting = self._unconfirmed.left_out(said)
+        return said if counting is said or self._confirms(source, context) else counting
 
     def _confirms(self, source: str, context: Mapping[str, Any] | None) -> bool:
         """Return whether a yes of this event is the customer's own."""
